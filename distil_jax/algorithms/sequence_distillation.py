@@ -1,0 +1,194 @@
+"""Plain sequence distillation: the student learns the teacher's labels and its distributions.
+
+Distil-Whisper (arXiv:2311.00430): both models read the same decoder input; where the student's
+encoder is a frozen copy of the teacher's, it runs once for both.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from distil_jax.data.batch import SpeechBatch
+from distil_jax.mesh import Rules, replicated, use_mesh
+from distil_jax.models.layers import Compute
+from distil_jax.models.placing import shardings
+from distil_jax.models.whisper import NAME_TABLE, WhisperConfig, bind
+from distil_jax.models.whisper_flops import decoder_flops, encoder_flops
+from distil_jax.objectives import Objective, Targets, weighted_loss
+from distil_jax.training.optimizer import (
+    cast,
+    join_frozen,
+    learning_rate,
+    make_optimizer,
+    split_frozen,
+)
+from distil_jax.training.settings import TrainConfig
+from distil_jax.training.state import TrainState
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceDistillation:
+    """Keeps to training.state.Algorithm.
+
+    teacher_params, student_params: whole nested dicts on the host or a device, any float dtype;
+    the student's are where training starts.
+    """
+
+    teacher_config: WhisperConfig
+    teacher_params: dict
+    student_config: WhisperConfig
+    student_params: dict
+    objectives: Sequence[Objective]
+    config: TrainConfig
+    compute: Compute
+    mesh: Mesh
+    rules: Rules
+
+    def init(self) -> TrainState:
+        trained = cast(self._split[0], jnp.float32)
+        placed = jax.device_put(trained, self._state_shardings.params)
+        return jax.jit(self._fresh, out_shardings=self._state_shardings)(placed)
+
+    def abstract_state(self) -> TrainState:
+        """Shapes, types and layout of a state, to restore one into."""
+        shapes = jax.eval_shape(self._fresh, cast(self._split[0], jnp.float32))
+        return jax.tree.map(
+            lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
+            shapes,
+            self._state_shardings,
+        )
+
+    def student(self, trained: dict) -> dict:
+        """All of the student's parameters: trained ones joined with the frozen ones."""
+        return join_frozen(trained, self._split[1])
+
+    def step(self, state: TrainState, batch: SpeechBatch) -> tuple[TrainState, dict]:
+        with use_mesh(self.mesh, self.rules):
+            return self._jitted(state, self._constants, batch)
+
+    def flops(self, batch: SpeechBatch) -> dict[str, float]:
+        clips, tokens = batch.inputs.shape
+        student = decoder_flops(self.student_config, tokens, encoder_is_frozen=self._encoder_frozen)
+        own = encoder_flops(self.student_config)
+        if not self.shares_encoder:
+            student += own if not self._encoder_frozen else type(own)(own.forward)
+        return {
+            "encoder_forward": clips * encoder_flops(self.teacher_config).forward,
+            "teacher_forward": clips * decoder_flops(self.teacher_config, tokens).forward,
+            "student_forward": clips * student.forward,
+            "student_backward": clips * student.backward,
+        }
+
+    @cached_property
+    def shares_encoder(self) -> bool:
+        """Whether the student's encoder is, and stays, bit for bit the teacher's."""
+        teacher, student = self.teacher_params["encoder"], self.student_params["encoder"]
+        return self._encoder_frozen and jax.tree.all(
+            jax.tree.map(lambda a, b: a is b or np.array_equal(a, b), teacher, student)
+        )
+
+    @property
+    def _encoder_frozen(self) -> bool:
+        return "encoder" in self.config.freeze
+
+    @cached_property
+    def _split(self) -> tuple[dict, dict]:
+        return split_frozen(self.student_params, self.config.freeze)
+
+    def _fresh(self, params: dict) -> TrainState:
+        return TrainState(jnp.zeros((), jnp.int32), params, self._optimizer.init(params))
+
+    @cached_property
+    def _optimizer(self) -> optax.GradientTransformation:
+        return make_optimizer(self.config.optimizer, self.config.steps)
+
+    @cached_property
+    def _constants(self) -> dict:
+        """Teacher and frozen parameters on the devices, in the compute dtype, each array once."""
+        teacher = cast(self.teacher_params, self.compute.dtype)
+        frozen = cast(self._split[1], self.compute.dtype)
+        if self.shares_encoder:
+            frozen.pop("encoder")
+        place = partial(shardings, NAME_TABLE, mesh=self.mesh, rules=self.rules)
+        constants = {"teacher": teacher, "frozen": frozen}
+        return {name: jax.device_put(tree, place(tree)) for name, tree in constants.items()}
+
+    @cached_property
+    def _state_shardings(self) -> TrainState:
+        trained = self._split[0]
+        params = shardings(NAME_TABLE, trained, self.mesh, self.rules)
+        opt_state = optax.tree_utils.tree_map_params(
+            self._optimizer,
+            lambda _, sharding: sharding,
+            jax.eval_shape(self._optimizer.init, cast(trained, jnp.float32)),
+            params,
+            transform_non_params=lambda _: replicated(self.mesh),
+        )
+        return TrainState(replicated(self.mesh), params, opt_state)
+
+    @cached_property
+    def _jitted(self):
+        out = (self._state_shardings, replicated(self.mesh))
+        return jax.jit(self._update, donate_argnums=0, out_shardings=out)
+
+    def _update(self, state: TrainState, constants: dict, batch: SpeechBatch):
+        """One update from a global batch, worked off in `accumulation` micro-batches."""
+        targets = Targets(batch.labels, batch.mask)
+        counts = {o.name: jnp.maximum(o.count(targets), 1) for o in self.objectives}
+        gradient = jax.grad(partial(self._loss, constants, counts), has_aux=True)
+
+        def add(total: tuple, micro: SpeechBatch) -> tuple[tuple, None]:
+            return jax.tree.map(jnp.add, total, gradient(state.params, micro)), None
+
+        parts = self.config.accumulation
+        if parts == 1:
+            gradients, (loss, sums) = gradient(state.params, batch)
+        else:
+            # Rows are dealt out so that each device's share of the batch stays on it.
+            micros = jax.tree.map(
+                lambda a: a.reshape(-1, parts, *a.shape[1:]).swapaxes(0, 1), batch
+            )
+            zeros = jax.tree.map(
+                lambda a: jnp.zeros(a.shape, a.dtype),
+                jax.eval_shape(gradient, state.params, jax.tree.map(lambda a: a[0], micros)),
+            )
+            (gradients, (loss, sums)), _ = jax.lax.scan(add, zeros, micros)
+        return self._apply(state, gradients, loss, {n: sums[n] / counts[n] for n in sums})
+
+    def _loss(self, constants: dict, counts: dict, trained: dict, batch: SpeechBatch):
+        teacher = bind(self.teacher_config, self.compute, constants["teacher"])
+        frozen = constants["frozen"]
+        if self.shares_encoder:
+            frozen = {**frozen, "encoder": constants["teacher"]["encoder"]}
+        student = bind(self.student_config, self.compute, join_frozen(trained, frozen))
+
+        encoded = jax.lax.stop_gradient(teacher.encode(batch.samples))
+        student_encoded = encoded if self.shares_encoder else student.encode(batch.samples)
+        seen_teacher = jax.lax.stop_gradient(teacher.signals(batch.inputs, encoded))
+        seen_student = student.signals(batch.inputs, student_encoded)
+        targets = Targets(batch.labels, batch.mask)
+        loss, sums = weighted_loss(
+            tuple(self.objectives),
+            seen_student,
+            seen_teacher,
+            targets,
+            counts,
+            self.config.loss_chunk,
+        )
+        return loss, (loss, sums)
+
+    def _apply(self, state: TrainState, gradients: dict, loss: jax.Array, means: dict):
+        """The optimizer's update; an unsound gradient leaves the state as it is and says so."""
+        norm = optax.global_norm(gradients)
+        good = jnp.isfinite(loss) & (norm <= self.config.exploded_norm)
+        updates, opt_state = self._optimizer.update(gradients, state.opt_state, state.params)
+        new = TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
+        new = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, state)
+        rate = learning_rate(self.config.optimizer, self.config.steps)(state.step)
+        return new, {"loss": loss, **means, "learning_rate": rate, "grad_norm": norm, "good": good}

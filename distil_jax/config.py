@@ -1,0 +1,79 @@
+"""One run, described on one page: each room's own section, put together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from distil_jax.config_file import at_key, dump_config, read_config_file
+from distil_jax.data.speech import SpeechConfig
+from distil_jax.evaluation.settings import EvaluateConfig
+from distil_jax.export.settings import ExportConfig
+from distil_jax.labelling.filters import FilterConfig
+from distil_jax.labelling.settings import LabelConfig
+from distil_jax.mesh import MeshConfig
+from distil_jax.objectives import AnyObjective
+from distil_jax.run import RunFolder
+from distil_jax.settings import Settings
+from distil_jax.students.layer_copy import StudentConfig
+from distil_jax.training.settings import TrainConfig
+
+__all__ = ["DataConfig", "RunConfig", "TeacherConfig", "at_key", "dump_config", "load_config"]
+
+# A corpus's name becomes a folder's, and a step of a dotted override.
+CorpusName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+class TeacherConfig(Settings):
+    # A folder (Hugging Face or CTranslate2), package:NAME/path, a hub id, or the parts of one
+    # CTranslate2 model in their order.
+    weights: str | list[str]
+    # Of the weights' bytes; checked before use. None: not checked.
+    sha256: str | None = None
+    # A branch, tag or commit of the hub. None: the newest.
+    revision: str | None = None
+
+
+class DataConfig(Settings):
+    # Labelled, filtered and trained on.
+    train: dict[CorpusName, SpeechConfig] = Field(min_length=1)
+    # Chooses the checkpoint; never trained on.
+    validation: dict[CorpusName, SpeechConfig] = {}
+    # Compared at the end, teacher beside student.
+    evaluation: dict[CorpusName, SpeechConfig] = {}
+
+
+class RunConfig(Settings):
+    name: str
+    # Where everything of this run is kept.
+    run_dir: str
+    # Of the order of the data and every draw.
+    seed: int = 0
+    mesh: MeshConfig = MeshConfig()
+    teacher: TeacherConfig
+    data: DataConfig
+    label: LabelConfig = LabelConfig()
+    filter: FilterConfig = FilterConfig()
+    student: StudentConfig
+    objectives: tuple[AnyObjective, ...] = Field(min_length=1)
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    export: ExportConfig = ExportConfig()
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(Path(self.run_dir))
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The config at `path` with dotted `overrides` (`train.steps=200`, values in YAML).
+
+    `path` may be the folder of a run: then its own config is read, and the run is where the folder
+    is now, wherever it was made.
+
+    Raises:
+        ConfigError: names every wrong key by its full path, with what was got and what is allowed.
+    """
+    config = read_config_file(RunConfig, Path(path), overrides)
+    return config.model_copy(update={"run_dir": str(path)}) if Path(path).is_dir() else config

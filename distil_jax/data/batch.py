@@ -1,0 +1,60 @@
+"""A batch of clips and targets, with one shape for each target length."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import numpy as np
+
+from distil_jax.data.targets import Target
+from distil_jax.errors import ConfigError
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["samples", "inputs", "labels", "mask"],
+    meta_fields=[],
+)
+@dataclass(frozen=True)
+class SpeechBatch:
+    """samples [b, 480000] float32 at 16 kHz; inputs, labels [b, t] int32; mask [b, t] bool."""
+
+    samples: jax.Array | np.ndarray
+    inputs: jax.Array | np.ndarray
+    labels: jax.Array | np.ndarray
+    mask: jax.Array | np.ndarray
+
+
+def pad_samples(clips: Sequence[np.ndarray], length: int) -> np.ndarray:
+    """Clips of any lengths up to `length`, zeros after them. -> [b, length] float32."""
+    padded = np.zeros((len(clips), length), np.float32)
+    for row, clip in zip(padded, clips, strict=True):
+        row[: len(clip)] = clip
+    return padded
+
+
+def make_batch(
+    clips: Sequence[np.ndarray], targets: Sequence[Target], lengths: Sequence[int], samples: int
+) -> SpeechBatch:
+    """Pad clips to `samples`, targets to the first of `lengths` that holds the longest."""
+    longest = max(len(target) for target in targets)
+    fitting = [length for length in lengths if length >= longest]
+    if not fitting:
+        raise ConfigError(
+            f"a target has {longest} tokens, more than the largest of train.target_lengths "
+            f"{list(lengths)}; add a larger one (448 holds every target)"
+        )
+
+    def pad(name: str, dtype: type) -> np.ndarray:
+        rows = np.zeros((len(targets), fitting[0]), dtype)
+        for row, target in zip(rows, targets, strict=True):
+            row[: len(target)] = getattr(target, name)
+        return rows
+
+    return SpeechBatch(
+        pad_samples(clips, samples),
+        pad("inputs", np.int32),
+        pad("labels", np.int32),
+        pad("mask", bool),
+    )

@@ -1,0 +1,82 @@
+"""Training batches: grain reads ahead in threads and knows its position."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import grain
+import numpy as np
+
+from distil_jax.data.batch import SpeechBatch, make_batch
+from distil_jax.data.order import BatchOrder
+from distil_jax.data.targets import TargetTokens, build_target
+
+
+@dataclass(frozen=True)
+class Example:
+    """A labelled clip to train on.
+
+    load: reads its samples. prefix: start, language and task tokens. label: what the teacher
+    generated. previous: the label of the clip before it of the same speaker, or None.
+    """
+
+    id: str
+    load: Callable[[], np.ndarray]
+    prefix: list[int]
+    label: list[int]
+    previous: list[int] | None = None
+
+
+@dataclass(frozen=True)
+class LoaderConfig:
+    """What the loader must know of the training settings."""
+
+    batch_size: int
+    seed: int
+    target_lengths: Sequence[int]
+    clip_samples: int
+    timestamp_probability: float = 0.0
+    previous_text_probability: float = 0.0
+    threads: int = 4
+    read_ahead: int = 4
+
+
+class Loader(Protocol):
+    """An endless iterator of batches whose position can be saved and restored."""
+
+    def __next__(self) -> SpeechBatch: ...
+
+    def get_state(self) -> dict: ...
+
+    def set_state(self, state: dict) -> None: ...
+
+
+def make_loader(examples: Sequence[Example], ids: TargetTokens, config: LoaderConfig) -> Loader:
+    """Batches of `examples`, without end. The same seed gives the same batches, from any position."""
+    order = BatchOrder([len(e.label) for e in examples], config.batch_size, config.seed)
+
+    class Load(grain.transforms.RandomMap):
+        def random_map(self, element: int, rng: np.random.Generator) -> SpeechBatch:
+            chosen = [examples[i] for i in order[element]]
+            targets = [_target(example, ids, config, rng) for example in chosen]
+            clips = [example.load() for example in chosen]
+            return make_batch(clips, targets, config.target_lengths, config.clip_samples)
+
+    numbers = grain.MapDataset.range(np.iinfo(np.int32).max).seed(config.seed)
+    options = grain.ReadOptions(config.threads, config.read_ahead)
+    return iter(numbers.random_map(Load()).to_iter_dataset(options))  # pyright: ignore
+
+
+def _target(example: Example, ids: TargetTokens, config: LoaderConfig, rng: np.random.Generator):
+    """Both draws are made whether or not they matter, so that later draws do not move."""
+    with_timestamps, with_previous = rng.random(2) < (
+        config.timestamp_probability,
+        config.previous_text_probability,
+    )
+    return build_target(
+        ids,
+        example.prefix,
+        example.label,
+        keep_timestamps=bool(with_timestamps),
+        previous=example.previous if with_previous else None,
+    )

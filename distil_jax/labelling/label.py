@@ -1,0 +1,76 @@
+"""Labelling: a teacher writes down what it hears in every clip of a corpus, shard by shard."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+from distil_jax.data.speech import Clip, Corpus, Quarantine, Utterance, clips
+from distil_jax.labelling.store import LabelStore
+from distil_jax.labelling.transcriber import Label, Transcriber
+
+
+class LabelledShard(NamedTuple):
+    """What was done about one shard: its utterances; the clips labelled now, and their tokens."""
+
+    utterances: int
+    clips: int
+    audio_seconds: float
+    tokens: int
+
+
+def label_corpus(
+    corpus: Corpus,
+    transcriber: Transcriber,
+    params: dict,
+    store: LabelStore,
+    quarantine: Quarantine,
+    shard_size: int,
+) -> Iterator[LabelledShard]:
+    """Label every utterance of `corpus`. What an earlier run finished is left as it is.
+
+    A shard holds the clips of the next `shard_size` utterances, in batches of its own: redone after
+    a kill, it comes out bit for bit the same.
+    """
+    shards = 0
+    for shards, utterances in enumerate(_groups(corpus, shard_size), start=1):
+        rows: list[dict] = []
+        if not store.has(shards - 1):
+            audio = {} if corpus.random_access else {u.id: u.audio for u in utterances}
+            good = clips(corpus.name, utterances, quarantine)
+            rows = [_row(clip, label, audio) for clip, label in transcriber(params, good)]
+            store.write(shards - 1, rows)
+        yield LabelledShard(
+            len(utterances),
+            len(rows),
+            sum(row["duration"] for row in rows),
+            sum(len(row["tokens"]) for row in rows),
+        )
+    store.finish(shards)
+
+
+def _row(clip: Clip, label: Label, audio: dict[str, object]) -> dict:
+    """A row of the label table. The bytes of a stream that cannot be reread go into it."""
+    return {
+        "id": clip.id,
+        "corpus": clip.corpus,
+        "utterance": clip.utterance,
+        "start": clip.start,
+        "duration": clip.duration,
+        "audio": audio.get(clip.utterance),
+        "reference": clip.text,
+        "language": label.language,
+        "speaker": clip.speaker,
+        "label": label.text,
+        "tokens": label.tokens,
+        "ended": label.ended,
+        "mean_logprob": label.mean_logprob,
+        "mean_entropy": label.mean_entropy,
+        "no_speech_prob": label.no_speech_prob,
+        "compression_ratio": label.compression_ratio,
+    }
+
+
+def _groups(utterances: Iterable[Utterance], size: int) -> Iterator[list[Utterance]]:
+    utterances = iter(utterances)
+    while group := list(islice(utterances, size)):
+        yield group

@@ -1,0 +1,28 @@
+"""The settings of decoding and labelling."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from distil_jax.settings import Settings
+
+
+class DecodeConfig(Settings):
+    """How text is decoded from audio: greedily, on the device."""
+
+    # Clips decoded at once, over all devices.
+    batch_size: int = Field(default=16, ge=1)
+    # The most tokens a clip may get; the rest of its text is lost, and `ended` is false.
+    max_new_tokens: int = Field(default=225, ge=1, le=440)
+    task: Literal["transcribe", "translate"] = "transcribe"
+    # For clips whose data name no language: a code such as "de", or null to detect it clip by clip.
+    language: str | None = None
+    # Decode with timestamps, by Whisper's rules.
+    timestamps: bool = False
+    # Matrix products: auto is bfloat16 on TPU and GPU, float32 on CPU.
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+
+
+class LabelConfig(DecodeConfig):
+    # Utterances in a file of labels: what a kill may cost is the work on one file.
+    shard_size: int = Field(default=512, ge=1)

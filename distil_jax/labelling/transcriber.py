@@ -1,0 +1,196 @@
+"""Clips through a model: batches over the device mesh, text and scores back.
+
+The decoding loop is mapped over the data axis: each device runs its own, and stops when its own
+clips are done. b batch, p prompt tokens.
+"""
+
+import time
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+from distil_jax.data.batch import pad_samples
+from distil_jax.data.speech import Clip
+from distil_jax.labelling.settings import DecodeConfig
+from distil_jax.mesh import Rules, split_batch
+from distil_jax.models.generate import Decoded, detect_language, greedy
+from distil_jax.models.layers import Compute
+from distil_jax.models.log_mel import CLIP_SAMPLES
+from distil_jax.models.token_rules import TokenRules
+from distil_jax.models.vocabulary import Vocabulary
+from distil_jax.models.whisper import WhisperConfig, bind
+
+_DETECT = -1  # stands in a prompt where the language is to be detected
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a model made of one clip. Scores as in models.generate.Decoded."""
+
+    text: str
+    tokens: list[int]
+    language: str | None
+    ended: bool
+    mean_logprob: float
+    mean_entropy: float
+    no_speech_prob: float
+    compression_ratio: float
+
+
+@dataclass(frozen=True, eq=False)
+class Transcriber:
+    """Decodes clips with any parameters of one model shape."""
+
+    model: WhisperConfig
+    vocabulary: Vocabulary
+    generation_config: dict
+    config: DecodeConfig
+    mesh: Mesh
+    rules: Rules
+    compute: Compute
+
+    def __call__(self, params: dict, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Label]]:
+        """Labels in the order of the clips. While one batch is read the next is being computed."""
+        waiting = None
+        for batch in _batches(clips, self.batch_size):
+            started = batch, self._start(params, batch)
+            if waiting:
+                yield from self._finish(*waiting)
+            waiting = started
+        if waiting:
+            yield from self._finish(*waiting)
+
+    def warm_up(self, params: dict, multilingual_detection: bool = False) -> float:
+        """Compile for a batch. Returns the seconds that took, the run itself included."""
+        language = None if multilingual_detection else "en"
+        silence = Clip("", "", "", 0.0, np.zeros(1600, np.float32), None, language, None)
+        start = time.perf_counter()
+        jax.block_until_ready(self._start(params, [silence]))
+        return time.perf_counter() - start
+
+    @property
+    def batch_size(self) -> int:
+        """The configured size, rounded up to a multiple of the data axes of the mesh."""
+        shards = int(np.prod([self.mesh.shape[axis] for axis in self.rules.batch]))
+        return -(-self.config.batch_size // shards) * shards
+
+    def place(self, params: dict) -> dict:
+        """Parameters on every device in the compute dtype, as decoding wants them."""
+        replicated = jax.sharding.NamedSharding(self.mesh, PartitionSpec())
+        cast = jax.tree.map(lambda a: a.astype(self.compute.dtype), params)
+        return jax.device_put(cast, replicated)
+
+    def prompt(self, language: str | None) -> list[int]:
+        """The tokens that decoding starts from, with a place holder where language is unknown."""
+        language = language or self.config.language
+        timestamps, task = self.config.timestamps, self.config.task
+        if language is None and self.vocabulary.is_multilingual:
+            some = next(iter(self.vocabulary.languages))
+            prefix = self.vocabulary.prefix(some, task, timestamps)
+            return [prefix[0], _DETECT, *prefix[2:]]
+        return self.vocabulary.prefix(language, task, timestamps)
+
+    @cached_property
+    def token_rules(self) -> TokenRules:
+        names = self.vocabulary
+        return TokenRules(
+            end=names.end,
+            no_speech=names.no_speech,
+            vocab_size=self.model.vocab_size,
+            suppress=names.suppress,
+            begin_suppress=names.begin_suppress,
+            timestamps=self.config.timestamps,
+            no_timestamps=names.no_timestamps,
+            first_timestamp=names.first_timestamp,
+            max_initial_timestamp=self.generation_config.get("max_initial_timestamp_index"),
+        )
+
+    def _start(self, params: dict, clips: list[Clip]) -> tuple[Decoded, jax.Array]:
+        """Send a batch off, filled up with rows that nobody wants."""
+        filler = self.batch_size - len(clips)
+        prompts = [self.prompt(clip.language) for clip in clips]
+        samples = [clip.samples for clip in clips] + [np.zeros(0, np.float32)] * filler
+        host = (
+            pad_samples(samples, CLIP_SAMPLES),
+            np.array(prompts + prompts[-1:] * filler, np.int32),
+            np.arange(self.batch_size) < len(clips),
+        )
+        detect = any(_DETECT in prompt for prompt in prompts)
+        arrays = jax.device_put(host, split_batch(self.mesh, self.rules))
+        return self._decoders[detect](params, *arrays)
+
+    def _finish(
+        self, clips: list[Clip], started: tuple[Decoded, jax.Array]
+    ) -> Iterator[tuple[Clip, Label]]:
+        decoded, prompts = jax.tree.map(np.asarray, started)
+        codes = {token: code for code, token in self.vocabulary.languages.items()}
+        for row, clip in enumerate(clips):
+            tokens = decoded.tokens[row, : decoded.lengths[row]].tolist()
+            text = self.vocabulary.decode(tokens).strip()
+            language = codes.get(int(prompts[row, 1])) if codes else "en"
+            yield (
+                clip,
+                Label(
+                    text=text,
+                    tokens=tokens,
+                    language=language,
+                    ended=bool(decoded.ended[row]),
+                    mean_logprob=float(decoded.mean_logprob[row]),
+                    mean_entropy=float(decoded.mean_entropy[row]),
+                    no_speech_prob=float(decoded.no_speech_prob[row]),
+                    compression_ratio=compression_ratio(text),
+                ),
+            )
+
+    @cached_property
+    def _decoders(self) -> dict:
+        """The compiled decoders, without and with language detection."""
+        return {detect: self._make_decoder(detect) for detect in (False, True)}
+
+    def _make_decoder(self, detect: bool):
+        def decode(params: dict, samples: jax.Array, prompt: jax.Array, wanted: jax.Array):
+            model = bind(self.model, self.compute, params)
+            encoded = model.encode(samples)
+            if detect:
+                languages = tuple(self.vocabulary.languages.values())
+                found = detect_language(model.decoder, encoded, self.vocabulary.start, languages)
+                prompt = jnp.where(prompt == _DETECT, found[:, None], prompt)
+            decoded = greedy(
+                model.decoder,
+                encoded,
+                prompt,
+                0,
+                self.token_rules,
+                self.config.max_new_tokens,
+                wanted,
+            )
+            return decoded, prompt
+
+        rows = self.rules.spec(["batch"])
+        mapped = jax.shard_map(
+            decode,
+            mesh=self.mesh,
+            in_specs=(PartitionSpec(), rows, rows, rows),
+            out_specs=rows,
+            check_vma=False,
+        )
+        return jax.jit(mapped)
+
+
+def compression_ratio(text: str) -> float:
+    """Bytes of the text by bytes of its zlib compression: repetition makes it high (OpenAI)."""
+    data = text.encode()
+    return len(data) / len(zlib.compress(data))
+
+
+def _batches(clips: Iterable[Clip], size: int) -> Iterator[list[Clip]]:
+    clips = iter(clips)
+    while batch := list(islice(clips, size)):
+        yield batch

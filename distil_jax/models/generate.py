@@ -1,0 +1,117 @@
+"""Batched greedy decoding on the device, with the scores that filters need.
+
+b batch, s encoder positions, p prompt tokens, n new tokens, v vocabulary, d model width.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from distil_jax.models.token_rules import TokenRules
+from distil_jax.models.whisper import Cache, Decoder
+
+
+class Decoded(NamedTuple):
+    """What greedy decoding made of a batch.
+
+    tokens [b, n]: new tokens, the end token included where it came, then padding with it.
+    lengths [b]: how many of them count. ended [b]: whether the end token came in time.
+    mean_logprob, mean_entropy [b]: nats per new token, the end token included, of the distribution
+    that the token was chosen from (after suppression), as in OpenAI's decoding.py.
+    no_speech_prob [b]: probability of the no-speech token at the start token, nothing suppressed.
+    """
+
+    tokens: jax.Array
+    lengths: jax.Array
+    ended: jax.Array
+    mean_logprob: jax.Array
+    mean_entropy: jax.Array
+    no_speech_prob: jax.Array
+
+
+class _Loop(NamedTuple):
+    count: jax.Array
+    tokens: jax.Array
+    lengths: jax.Array
+    ended: jax.Array
+    logprob: jax.Array
+    entropy: jax.Array
+    logits: jax.Array
+    cache: Cache
+
+
+def detect_language(
+    decoder: Decoder, encoded: jax.Array, start: int, languages: tuple[int, ...]
+) -> jax.Array:
+    """The likeliest language token after the start token. encoded [b, s, d] -> [b] int32."""
+    tokens = jnp.full((encoded.shape[0], 1), start, jnp.int32)
+    logits = decoder.logits(decoder(tokens, encoded)[:, 0])
+    ids = jnp.asarray(languages, jnp.int32)
+    return ids[jnp.argmax(logits[:, ids], axis=-1)]
+
+
+def greedy(
+    decoder: Decoder,
+    encoded: jax.Array,
+    prompt: jax.Array,
+    start_position: int,
+    rules: TokenRules,
+    max_new_tokens: int,
+    wanted: jax.Array,
+) -> Decoded:
+    """Decode every row until all have ended. Stops as soon as the last wanted row of this device has.
+
+    encoded [b, s, d]; prompt [b, p] (the start token at `start_position`); wanted [b] bool, False
+    for rows that only fill up the batch.
+    """
+    batch, prompt_length = prompt.shape
+    steps, cache = decoder.start(encoded, prompt_length + max_new_tokens)
+    hidden, cache = decoder.extend(steps, prompt, cache)
+    at_start = jax.nn.softmax(decoder.logits(hidden[:, start_position], steps.head), axis=-1)
+
+    def more(loop: _Loop) -> jax.Array:
+        return (loop.count < max_new_tokens) & ~jnp.all(loop.ended)
+
+    def choose(loop: _Loop) -> _Loop:
+        """Take the best token of each row from `loop.logits` and add up its scores."""
+        logprobs = jax.nn.log_softmax(rules.apply(loop.logits, loop.tokens, loop.count), axis=-1)
+        token = jnp.where(loop.ended, rules.end, jnp.argmax(logprobs, axis=-1)).astype(jnp.int32)
+        chosen = jnp.take_along_axis(logprobs, token[:, None], axis=-1)[:, 0]
+        entropy = -jnp.sum(jnp.where(logprobs > -jnp.inf, jnp.exp(logprobs) * logprobs, 0.0), -1)
+        return loop._replace(
+            count=loop.count + 1,
+            tokens=jax.lax.dynamic_update_slice(loop.tokens, token[:, None], (0, loop.count)),
+            lengths=loop.lengths + ~loop.ended,
+            ended=loop.ended | (token == rules.end),
+            logprob=loop.logprob + jnp.where(loop.ended, 0.0, chosen),
+            entropy=loop.entropy + jnp.where(loop.ended, 0.0, entropy),
+        )
+
+    def step(loop: _Loop) -> _Loop:
+        loop = choose(loop)
+        token = jax.lax.dynamic_slice(loop.tokens, (0, loop.count - 1), (batch, 1))
+        hidden, cache = decoder.extend(steps, token, loop.cache)
+        return loop._replace(logits=decoder.logits(hidden[:, 0], steps.head), cache=cache)
+
+    zeros = jnp.zeros(batch)
+    loop = _Loop(
+        count=jnp.zeros((), jnp.int32),
+        tokens=jnp.full((batch, max_new_tokens), rules.end, jnp.int32),
+        lengths=jnp.zeros(batch, jnp.int32),
+        ended=~wanted,
+        logprob=zeros,
+        entropy=zeros,
+        logits=decoder.logits(hidden[:, -1], steps.head),
+        cache=cache,
+    )
+    loop = jax.lax.while_loop(more, step, loop)
+    count = jnp.maximum(loop.lengths, 1)
+    return Decoded(
+        tokens=loop.tokens,
+        lengths=loop.lengths,
+        ended=loop.ended,
+        mean_logprob=loop.logprob / count,
+        mean_entropy=loop.entropy / count,
+        no_speech_prob=at_start[:, rules.no_speech],
+    )

@@ -1,0 +1,123 @@
+"""What more than one architecture uses: linear maps, attention, MLP, and stacks of equal blocks.
+
+b batch, t target time, s source time, d model width, h heads, k head width, f MLP width.
+"""
+
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from distil_jax.mesh import constrain
+from distil_jax.models.attention import attend
+from distil_jax.models.products import project
+from distil_jax.settings import Settings
+
+Block = TypeVar("Block", bound=nnx.Module)
+Remat = Literal["none", "dots", "full"]
+_REMAT_POLICIES = {
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+class Compute(Settings):
+    """How a model computes; none of it changes what the model is."""
+
+    # Activations and matrix products; normalisation and softmax are always float32.
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    # What the backward pass recomputes: nothing, all but matrix products, or every block.
+    remat: Remat = "none"
+
+
+class Linear(nnx.Module):
+    """`x @ kernel + bias` computed in `dtype`; parameters keep their own. kernel [in, out]."""
+
+    def __init__(self, inputs: int, outputs: int, dtype: str, rngs: nnx.Rngs, bias: bool = True):
+        self.dtype = jnp.dtype(dtype)
+        init = nnx.initializers.lecun_normal()
+        self.kernel = nnx.Param(init(rngs.params(), (inputs, outputs)))
+        self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., in] -> [..., out]"""
+        y = project(x, self.kernel[...], self.dtype)
+        return (y if self.bias is None else y + self.bias[...]).astype(self.dtype)
+
+
+class LayerNorm(nnx.LayerNorm):
+    """Layer normalisation with float32 statistics, float32 out. [..., d] -> [..., d]."""
+
+    def __init__(self, width: int, rngs: nnx.Rngs):
+        super().__init__(width, epsilon=1e-5, dtype=jnp.float32, rngs=rngs)
+
+
+class MLP(nnx.Module):
+    """Two linear maps with an exact GELU between them. [b, t, d] -> [b, t, d]."""
+
+    def __init__(self, width: int, hidden: int, dtype: str, rngs: nnx.Rngs):
+        self.up = Linear(width, hidden, dtype, rngs)
+        self.down = Linear(hidden, width, dtype, rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.down(jax.nn.gelu(self.up(x), approximate=False))
+
+
+class Attention(nnx.Module):
+    """Multi-head attention; the key projection has no bias."""
+
+    def __init__(self, width: int, heads: int, dtype: str, rngs: nnx.Rngs):
+        self.heads = heads
+        self.query = Linear(width, width, dtype, rngs)
+        self.key = Linear(width, width, dtype, rngs, bias=False)
+        self.value = Linear(width, width, dtype, rngs)
+        self.out = Linear(width, width, dtype, rngs)
+
+    def split(self, x: jax.Array) -> jax.Array:
+        """[b, t, d] -> [b, h, t, k]."""
+        batch, time, width = x.shape
+        return x.reshape(batch, time, self.heads, width // self.heads).swapaxes(1, 2)
+
+    def keys_values(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """What may be kept between calls. [b, s, d] -> keys [b, h, k, s], values [b, h, s, k]."""
+        return self.split(self.key(x)).swapaxes(2, 3), self.split(self.value(x))
+
+    def __call__(
+        self, x: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array | None = None
+    ) -> jax.Array:
+        """x [b, t, d], keys, values and mask as `attend` wants them -> [b, t, d]."""
+        mixed = attend(self.split(self.query(x)), keys, values, mask)
+        batch, heads, time, head_width = mixed.shape
+        return self.out(mixed.swapaxes(1, 2).reshape(batch, time, heads * head_width))
+
+
+def stack(make: Callable[[nnx.Rngs], Block], layers: int, rngs: nnx.Rngs) -> Block:
+    """`layers` equal blocks as one module whose parameters have a leading layer axis."""
+
+    @nnx.split_rngs(splits=layers)
+    @nnx.vmap(in_axes=0, out_axes=0)
+    def make_all(rngs: nnx.Rngs) -> Block:
+        return make(rngs)
+
+    return make_all(rngs)
+
+
+def unstack(blocks: Block, layers: int) -> list[Block]:
+    """The blocks of a stack one by one, for loops that must not slice weights at every step."""
+    graph, state = nnx.split(blocks)
+    slices = [jax.tree.map(lambda a, i=i: a[i], state) for i in range(layers)]
+    return [nnx.merge(graph, layer) for layer in slices]
+
+
+def scan(blocks: nnx.Module, x: jax.Array, remat: Remat, *extra: jax.Array) -> jax.Array:
+    """Apply the blocks of a stack in order: x = block(x, *extra). Compiled once for all layers."""
+    graph, state = nnx.split(blocks)
+
+    def body(x: jax.Array, layer: nnx.State) -> tuple[jax.Array, None]:
+        return constrain(nnx.merge(graph, layer)(x, *extra), "batch"), None  # pyright: ignore
+
+    if remat != "none":
+        body = jax.checkpoint(body, policy=_REMAT_POLICIES[remat], prevent_cse=False)
+    return jax.lax.scan(body, x, state)[0]

@@ -1,0 +1,36 @@
+"""Matrix products in a compute dtype with float32 accumulation, forward and backward.
+
+`preferred_element_type=float32` is what TPU and GPU matrix units do anyway. On a CPU it matters:
+XLA multiplies bfloat16 into float32 at twice the speed of float32, and bfloat16 into bfloat16 at
+half of that (tests/benchmarks/products.py).
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def project(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """x [..., d] @ kernel [d, f] -> [..., f] in float32, from factors in `dtype`.
+
+    The gradient of the kernel comes in the kernel's own dtype, accumulated in float32.
+    """
+    return jnp.matmul(x.astype(dtype), kernel.astype(dtype), preferred_element_type=jnp.float32)
+
+
+def _project_forward(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype):
+    return project(x, kernel, dtype), (x.astype(dtype), kernel, jnp.zeros((), x.dtype))
+
+
+def _project_backward(dtype: jnp.dtype, kept: tuple, gradient: jax.Array):
+    x, kernel, like_x = kept
+    gradient = gradient.astype(dtype)
+    to_x = jnp.matmul(gradient, kernel.astype(dtype).T, preferred_element_type=jnp.float32)
+    rows = x.reshape(-1, x.shape[-1]), gradient.reshape(-1, gradient.shape[-1])
+    to_kernel = jnp.matmul(rows[0].T, rows[1], preferred_element_type=jnp.float32)
+    return to_x.astype(like_x.dtype), to_kernel.astype(kernel.dtype)
+
+
+project.defvjp(_project_forward, _project_backward)

@@ -1,0 +1,329 @@
+"""Whisper (Radford et al. 2022, arXiv:2212.04356): configuration, modules, and its table of names.
+
+Every published shape: tiny to large-v3, turbo, .en; 80 and 128 mels.
+b batch, t target tokens, s encoder positions (1500), d model width, l layers, v vocabulary.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from distil_jax.errors import UserError
+from distil_jax.mesh import constrain, on_one_cpu
+from distil_jax.models.layers import (
+    MLP,
+    Attention,
+    Compute,
+    LayerNorm,
+    scan,
+    stack,
+    unstack,
+)
+from distil_jax.models.log_mel import log_mel
+from distil_jax.models.names import Row, linear_rows, norm_rows
+from distil_jax.objectives.signals import Signals
+from distil_jax.settings import Settings
+
+
+class WhisperConfig(Settings):
+    """The shape of a Whisper model: the fields of transformers' config that change what it computes."""
+
+    d_model: int
+    encoder_layers: int
+    decoder_layers: int
+    encoder_heads: int
+    decoder_heads: int
+    encoder_ffn: int
+    decoder_ffn: int
+    vocab_size: int
+    n_mels: int = 80
+    max_source_positions: int = 1500
+    max_target_positions: int = 448
+
+    @classmethod
+    def from_hf(cls, values: dict[str, Any]) -> "WhisperConfig":
+        """From the dict of a Hugging Face config.json."""
+        if values.get("activation_function", "gelu") != "gelu" or values.get("scale_embedding"):
+            raise UserError(
+                "this Whisper config asks for another activation than gelu, or for scaled "
+                "embeddings; no published Whisper does, and neither is supported"
+            )
+        try:
+            return cls(**{ours: values[hf] for ours, hf in _HF_FIELDS.items()})
+        except KeyError as error:
+            raise UserError(f"config.json lacks {error}; is it a Whisper model?") from None
+
+    def to_hf(self) -> dict[str, Any]:
+        """The fields of config.json that this class knows."""
+        return {hf: getattr(self, ours) for ours, hf in _HF_FIELDS.items()}
+
+
+_HF_FIELDS = {
+    "d_model": "d_model",
+    "encoder_layers": "encoder_layers",
+    "decoder_layers": "decoder_layers",
+    "encoder_heads": "encoder_attention_heads",
+    "decoder_heads": "decoder_attention_heads",
+    "encoder_ffn": "encoder_ffn_dim",
+    "decoder_ffn": "decoder_ffn_dim",
+    "vocab_size": "vocab_size",
+    "n_mels": "num_mel_bins",
+    "max_source_positions": "max_source_positions",
+    "max_target_positions": "max_target_positions",
+}
+
+
+class EncoderBlock(nnx.Module):
+    """Self-attention and MLP, each behind a norm and beside a residual. [b, s, d] -> [b, s, d]."""
+
+    def __init__(self, config: WhisperConfig, dtype: str, rngs: nnx.Rngs):
+        self.attention_norm = LayerNorm(config.d_model, rngs)
+        self.attention = Attention(config.d_model, config.encoder_heads, dtype, rngs)
+        self.mlp_norm = LayerNorm(config.d_model, rngs)
+        self.mlp = MLP(config.d_model, config.encoder_ffn, dtype, rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        normed = self.attention_norm(x)
+        x = x + self.attention(normed, *self.attention.keys_values(normed))
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class Encoder(nnx.Module):
+    """Log-mel frames to hidden states."""
+
+    def __init__(self, config: WhisperConfig, compute: Compute, rngs: nnx.Rngs):
+        self.compute = compute
+        width, dtype = config.d_model, jnp.dtype(compute.dtype)
+        self.conv1 = nnx.Conv(config.n_mels, width, 3, padding=1, dtype=dtype, rngs=rngs)
+        self.conv2 = nnx.Conv(width, width, 3, strides=2, padding=1, dtype=dtype, rngs=rngs)
+        self.positions = nnx.Param(jnp.zeros((config.max_source_positions, width)))
+        self.blocks = stack(
+            lambda rngs: EncoderBlock(config, compute.dtype, rngs), config.encoder_layers, rngs
+        )
+        self.norm = LayerNorm(width, rngs)
+
+    def __call__(self, mel: jax.Array) -> jax.Array:
+        """[b, 3000, n_mels] -> [b, 1500, d]."""
+        x = jax.nn.gelu(self.conv1(mel), approximate=False)
+        x = jax.nn.gelu(self.conv2(x), approximate=False)
+        x = constrain(x + self.positions[...].astype(x.dtype), "batch")
+        return self.norm(scan(self.blocks, x, self.compute.remat)).astype(x.dtype)
+
+
+class LayerCache(NamedTuple):
+    """What a decoder layer keeps of earlier tokens (t) and of the encoder (s).
+
+    keys [b, h, k, t], values [b, h, t, k]; cross_keys [b, h, k, s], cross_values [b, h, s, k].
+    """
+
+    keys: jax.Array
+    values: jax.Array
+    cross_keys: jax.Array
+    cross_values: jax.Array
+
+
+class Cache(NamedTuple):
+    """A static key-value cache: all layers, and how many positions are filled."""
+
+    layers: list[LayerCache]
+    length: jax.Array
+
+
+class Steps(NamedTuple):
+    """What decoding step by step needs beside its cache: single blocks, and the head as [d, v]."""
+
+    blocks: list["DecoderBlock"]
+    head: jax.Array
+
+
+class DecoderBlock(nnx.Module):
+    """Causal self-attention, attention to the encoder, MLP."""
+
+    def __init__(self, config: WhisperConfig, dtype: str, rngs: nnx.Rngs):
+        self.attention_norm = LayerNorm(config.d_model, rngs)
+        self.attention = Attention(config.d_model, config.decoder_heads, dtype, rngs)
+        self.cross_norm = LayerNorm(config.d_model, rngs)
+        self.cross_attention = Attention(config.d_model, config.decoder_heads, dtype, rngs)
+        self.mlp_norm = LayerNorm(config.d_model, rngs)
+        self.mlp = MLP(config.d_model, config.decoder_ffn, dtype, rngs)
+
+    def __call__(self, x: jax.Array, encoded: jax.Array, mask: jax.Array) -> jax.Array:
+        """x [b, t, d], encoded [b, s, d], mask [t, t] -> [b, t, d]."""
+        normed = self.attention_norm(x)
+        x = x + self.attention(normed, *self.attention.keys_values(normed), mask)
+        keys, values = self.cross_attention.keys_values(encoded)
+        return self._rest(x, keys, values)
+
+    def extend(
+        self, x: jax.Array, cache: LayerCache, length: jax.Array
+    ) -> tuple[jax.Array, LayerCache]:
+        """x [b, t, d] stands at positions `length` and after; earlier ones are in the cache."""
+        normed = self.attention_norm(x)
+        new_keys, new_values = self.attention.keys_values(normed)
+        keys = jax.lax.dynamic_update_slice(cache.keys, new_keys, (0, 0, 0, length))
+        values = jax.lax.dynamic_update_slice(cache.values, new_values, (0, 0, length, 0))
+        mask = jnp.arange(keys.shape[3])[None, :] <= length + jnp.arange(x.shape[1])[:, None]
+        x = x + self.attention(normed, keys, values, mask)
+        x = self._rest(x, cache.cross_keys, cache.cross_values)
+        return x, cache._replace(keys=keys, values=values)
+
+    def _rest(self, x: jax.Array, cross_keys: jax.Array, cross_values: jax.Array) -> jax.Array:
+        x = x + self.cross_attention(self.cross_norm(x), cross_keys, cross_values)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class Decoder(nnx.Module):
+    """Tokens and encoder states to final hidden states; the head is the embedding."""
+
+    def __init__(self, config: WhisperConfig, compute: Compute, rngs: nnx.Rngs):
+        self.compute = compute
+        self.config = config
+        init = nnx.initializers.normal(0.02)
+        self.embedding = nnx.Param(init(rngs.params(), (config.vocab_size, config.d_model)))
+        self.positions = nnx.Param(
+            init(rngs.params(), (config.max_target_positions, config.d_model))
+        )
+        self.blocks = stack(
+            lambda rngs: DecoderBlock(config, compute.dtype, rngs), config.decoder_layers, rngs
+        )
+        self.norm = LayerNorm(config.d_model, rngs)
+
+    def __call__(self, tokens: jax.Array, encoded: jax.Array) -> jax.Array:
+        """All positions at once. tokens [b, t], encoded [b, s, d] -> hidden [b, t, d]."""
+        time = tokens.shape[1]
+        x = constrain(self._embed(tokens, self.positions[:time]), "batch")
+        mask = jnp.tril(jnp.ones((time, time), bool))
+        return self._finish(scan(self.blocks, x, self.compute.remat, encoded, mask))
+
+    def start(self, encoded: jax.Array, length: int) -> tuple[Steps, Cache]:
+        """What decoding token by token needs, laid out for it once, and an empty cache.
+
+        encoded [b, s, d]; `length` is the most positions that will be decoded.
+        """
+        blocks = unstack(self.blocks, self.config.decoder_layers)
+        heads, width = self.config.decoder_heads, self.config.d_model
+        values = jnp.zeros((encoded.shape[0], heads, length, width // heads), encoded.dtype)
+        keys = values.swapaxes(2, 3)
+        cross = (block.cross_attention.keys_values(encoded) for block in blocks)
+        layers = [LayerCache(keys, values, *keys_values) for keys_values in cross]
+        steps = Steps(blocks, self.embedding[...].T.astype(encoded.dtype))
+        return steps, Cache(layers, jnp.zeros((), jnp.int32))
+
+    def extend(self, steps: Steps, tokens: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
+        """The next tokens [b, t] -> hidden [b, t, d] and the longer cache."""
+        time = tokens.shape[1]
+        positions = jax.lax.dynamic_slice_in_dim(self.positions[...], cache.length, time)
+        x = self._embed(tokens, positions)
+        layers = []
+        for block, layer in zip(steps.blocks, cache.layers, strict=True):
+            x, layer = block.extend(x, layer, cache.length)
+            layers.append(layer)
+        return self._finish(x), Cache(layers, cache.length + time)
+
+    def logits(self, hidden: jax.Array, head: jax.Array | None = None) -> jax.Array:
+        """[..., d] -> [..., v] float32; `head` [d, v] where it was laid out before."""
+        head = self.embedding[...].T.astype(hidden.dtype) if head is None else head
+        return jnp.matmul(hidden, head, preferred_element_type=jnp.float32)
+
+    def _embed(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
+        dtype = jnp.dtype(self.compute.dtype)
+        return self.embedding[...][tokens].astype(dtype) + positions.astype(dtype)
+
+    def _finish(self, x: jax.Array) -> jax.Array:
+        return self.norm(x).astype(x.dtype)
+
+
+class Whisper(nnx.Module):
+    """An encoder of 30-second clips and a decoder of tokens."""
+
+    def __init__(self, config: WhisperConfig, compute: Compute, *, rngs: nnx.Rngs):
+        self.config = config
+        self.encoder = Encoder(config, compute, rngs)
+        self.decoder = Decoder(config, compute, rngs)
+
+    def encode(self, samples: jax.Array) -> jax.Array:
+        """16 kHz samples of whole clips [b, 480000] -> hidden states [b, 1500, d].
+
+        On a CPU clips go through one by one: their activations stay in its cache, and memory does
+        not grow with the batch.
+        """
+
+        def run(samples: jax.Array) -> jax.Array:
+            return self.encoder(log_mel(samples, self.config.n_mels))
+
+        if on_one_cpu():
+            return jax.lax.map(lambda clip: run(clip[None])[0], samples)
+        return run(samples)
+
+    def signals(self, tokens: jax.Array, encoded: jax.Array) -> Signals:
+        """Teacher forcing: tokens [b, t], encoded [b, s, d] -> what the objectives look at."""
+        return Signals(self.decoder(tokens, encoded), self.decoder.embedding[...])
+
+
+def _attention_rows(path: tuple[str, ...], hf: str) -> list[Row]:
+    inward, outward = ("embed", "heads"), ("heads", "embed")
+    return [
+        *linear_rows((*path, "query"), f"{hf}.q_proj", inward),
+        *linear_rows((*path, "key"), f"{hf}.k_proj", inward, bias=False),
+        *linear_rows((*path, "value"), f"{hf}.v_proj", inward),
+        *linear_rows((*path, "out"), f"{hf}.out_proj", outward),
+    ]
+
+
+def _block_rows(side: str) -> list[Row]:
+    path, hf = (side, "blocks"), f"model.{side}.layers.{{i}}"
+    rows = [
+        *norm_rows((*path, "attention_norm"), f"{hf}.self_attn_layer_norm"),
+        *_attention_rows((*path, "attention"), f"{hf}.self_attn"),
+        *norm_rows((*path, "mlp_norm"), f"{hf}.final_layer_norm"),
+        *linear_rows((*path, "mlp", "up"), f"{hf}.fc1", ("embed", "mlp")),
+        *linear_rows((*path, "mlp", "down"), f"{hf}.fc2", ("mlp", "embed")),
+    ]
+    if side == "decoder":
+        rows += norm_rows((*path, "cross_norm"), f"{hf}.encoder_attn_layer_norm")
+        rows += _attention_rows((*path, "cross_attention"), f"{hf}.encoder_attn")
+    return rows
+
+
+def _conv_rows(name: str) -> list[Row]:
+    return [
+        Row(
+            ("encoder", name, "kernel"),
+            f"model.encoder.{name}.weight",
+            (None, None, "embed"),
+            (2, 1, 0),
+        ),
+        Row(("encoder", name, "bias"), f"model.encoder.{name}.bias", (None,)),
+    ]
+
+
+NAME_TABLE: tuple[Row, ...] = (
+    *_conv_rows("conv1"),
+    *_conv_rows("conv2"),
+    Row(("encoder", "positions"), "model.encoder.embed_positions.weight", (None, "embed")),
+    *_block_rows("encoder"),
+    *norm_rows(("encoder", "norm"), "model.encoder.layer_norm"),
+    Row(("decoder", "embedding"), "model.decoder.embed_tokens.weight", ("vocab", "embed")),
+    Row(("decoder", "positions"), "model.decoder.embed_positions.weight", (None, "embed")),
+    *_block_rows("decoder"),
+    *norm_rows(("decoder", "norm"), "model.decoder.layer_norm"),
+)
+
+
+@lru_cache
+def _graph(config: WhisperConfig, compute: Compute) -> nnx.GraphDef:
+    model = nnx.eval_shape(lambda: Whisper(config, compute, rngs=nnx.Rngs(0)))
+    return nnx.split(model)[0]
+
+
+def bind(config: WhisperConfig, compute: Compute, params: dict) -> Whisper:
+    """The module with these parameters; they may be arrays or tracers, in any dtype."""
+    return nnx.merge(_graph(config, compute), params)
+
+
+def init(config: WhisperConfig, seed: int = 0) -> dict:
+    """Random parameters, float32, as a nested dict."""
+    return nnx.to_pure_dict(nnx.state(Whisper(config, Compute(), rngs=nnx.Rngs(seed)), nnx.Param))

@@ -1,0 +1,41 @@
+"""Pure losses over Signals. A recipe is a list of them, in a config, each with its weight."""
+
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+from pydantic import Field
+
+from distil_jax.objectives.base import Objective, TokenObjective
+from distil_jax.objectives.fused import token_sums
+from distil_jax.objectives.logits import CrossEntropy, KLDivergence
+from distil_jax.objectives.signals import Signals, Targets
+
+# Every objective that a config may name: a new one is written in a file of its own, and added here.
+AnyObjective = Annotated[CrossEntropy | KLDivergence, Field(discriminator="name")]
+
+
+def weighted_loss(
+    recipe: tuple[Objective, ...],
+    student: Signals,
+    teacher: Signals,
+    targets: Targets,
+    counts: dict[str, jax.Array],
+    chunk: int,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """A recipe's share of the loss on one micro-batch, and each objective's own sum.
+
+    counts: each objective's count over the whole global batch, by name; dividing by it here makes
+    the shares of micro-batches and devices add up to the loss of the batch, exactly.
+    """
+    by_tokens = [o for o in recipe if isinstance(o, TokenObjective)]
+    loss, sums = jnp.zeros(()), {}
+    if by_tokens:
+        weighted, own = token_sums(by_tokens, student, teacher, targets, chunk)
+        loss = loss + weighted / counts[by_tokens[0].name]
+        sums = dict(zip([o.name for o in by_tokens], own, strict=True))
+    for objective in recipe:
+        if objective.name not in sums:
+            sums[objective.name] = objective.sum(student, teacher, targets)
+            loss = loss + objective.weight * sums[objective.name] / counts[objective.name]
+    return loss, sums

@@ -1,0 +1,57 @@
+"""The order of the stages. Each reads the folder of the stage before it and writes its own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from distil_jax.config import RunConfig
+from distil_jax.pipeline.evaluate import evaluate_stage
+from distil_jax.pipeline.export import export_stage
+from distil_jax.pipeline.label import filter_stage, label_stage
+from distil_jax.pipeline.session import Session
+from distil_jax.pipeline.train import train_stage
+from distil_jax.pipeline.transcribe import transcribe_stage
+from distil_jax.report import write_report
+from distil_jax.run import RunFolder
+
+Result = dict[str, Any]
+
+
+def run_all(config: RunConfig) -> Result:
+    """Label, filter, train, evaluate, export, report."""
+    session = _begin(config)
+    results = {
+        "label": label_stage(session),
+        "filter": filter_stage(session),
+        "train": train_stage(session),
+        "evaluate": evaluate_stage(session),
+        "export": export_stage(session),
+    }
+    return {**results, **report(session.folder.root)}
+
+
+def _verb(stage: Callable[[Session], Result]) -> Callable[[RunConfig], Result]:
+    return lambda config: stage(_begin(config))
+
+
+label = _verb(label_stage)
+filter_labels = _verb(filter_stage)
+train = _verb(train_stage)
+evaluate = _verb(evaluate_stage)
+export = _verb(export_stage)
+
+
+def transcribe(config: RunConfig, audio: list[Path], model: str) -> Result:
+    """Recordings of the user's own; leaves the run folder as it is."""
+    return transcribe_stage(Session(config), audio, model)
+
+
+def report(root: Path) -> Result:
+    """The page about a run, however far it got."""
+    return {"report": str(write_report(RunFolder(root)))}
+
+
+def _begin(config: RunConfig) -> Session:
+    session = Session(config)
+    session.write_config()
+    return session

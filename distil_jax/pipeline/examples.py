@@ -1,0 +1,99 @@
+"""From labels and scores on disk to examples for the loader."""
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from distil_jax.data.loader import Example
+from distil_jax.data.speech import Clip, Corpus, load_clip
+from distil_jax.data.targets import TargetTokens
+from distil_jax.errors import UserError
+from distil_jax.models.vocabulary import Vocabulary
+from distil_jax.pipeline.label import all_labels
+from distil_jax.pipeline.session import Session
+
+
+def target_tokens(vocabulary: Vocabulary, max_length: int) -> TargetTokens:
+    return TargetTokens(
+        start=vocabulary.start,
+        end=vocabulary.end,
+        previous=vocabulary.previous,
+        no_timestamps=vocabulary.no_timestamps,
+        first_timestamp=vocabulary.first_timestamp,
+        max_length=max_length,
+    )
+
+
+def split_examples(session: Session) -> tuple[list[Example], list[Clip]]:
+    """(what to train on, what to validate with) of the clips that the filter kept.
+
+    The second is empty when the config names validation data, or asks for no such clips. Which
+    clips are set apart depends on their ids alone, so it is the same in every run.
+    """
+    kept = _kept_rows(session)
+    apart = _set_apart(session, [row["id"] for row in kept])
+    corpora = session.corpora(session.config.data.train)
+    examples, validation, before = [], [], {}
+    for row in kept:
+        corpus = corpora[row["corpus"]]
+        speaker = (row["corpus"], row["speaker"])
+        if row["id"] in apart:
+            validation.append(_clip(row, _reader(row, corpus)()))
+        else:
+            previous = before.get(speaker) if row["speaker"] else None
+            examples.append(_example(session, row, corpus, previous))
+        before[speaker] = row["tokens"]
+    return examples, validation
+
+
+def _kept_rows(session: Session) -> list[dict]:
+    path = session.folder.filter / "scores.parquet"
+    if not path.exists():
+        raise UserError(f"{path} is not there; run `distil-jax filter` first")
+    scores = pq.read_table(path, columns=["id", "corpus", "kept"]).to_pylist()
+    kept = {(row["corpus"], row["id"]) for row in scores if row["kept"]}
+    rows = [r for r in all_labels(session).to_pylist() if (r["corpus"], r["id"]) in kept]
+    if not rows:
+        raise UserError(
+            f"the filter kept none of {len(scores)} clips (filter.max_error_rate is "
+            f"{session.config.filter.max_error_rate}); look at {path.with_name('histogram.png')} "
+            f"and raise it"
+        )
+    return rows
+
+
+def _set_apart(session: Session, ids: list[str]) -> set[str]:
+    """At most a tenth of the clips, so that small data keep most of theirs for training."""
+    if session.config.data.validation:
+        return set()
+    count = min(session.config.train.validation_clips, len(ids) // 10)
+    return set(sorted(ids, key=lambda id: hashlib.sha256(id.encode()).digest())[:count])
+
+
+def _example(session: Session, row: dict, corpus: Corpus, previous: list[int] | None) -> Example:
+    vocabulary, task = session.teacher.vocabulary, session.config.label.task
+    prefix = vocabulary.prefix(row["language"], task, timestamps=True)
+    return Example(row["id"], _reader(row, corpus), prefix, row["tokens"], previous)
+
+
+def _reader(row: dict, corpus: Corpus) -> Callable[[], np.ndarray]:
+    """Reads the clip's samples again, from the corpus or from the bytes kept with its label."""
+    if row["audio"] is not None:
+        return partial(load_clip, row["audio"], row["start"])
+    return lambda: load_clip(corpus.fetch(row["utterance"]), row["start"])
+
+
+def _clip(row: dict, samples: np.ndarray) -> Clip:
+    return Clip(
+        id=row["id"],
+        corpus=row["corpus"],
+        utterance=row["utterance"],
+        start=row["start"],
+        samples=samples,
+        text=row["reference"] if row["reference"] is not None else row["label"],
+        language=row["language"],
+        speaker=row["speaker"],
+    )

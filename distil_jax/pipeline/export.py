@@ -1,0 +1,107 @@
+"""The export stage: the best student as a Hugging Face folder, loaded again and compared."""
+
+import json
+from typing import Any
+
+import jax
+import numpy as np
+
+from distil_jax import __version__
+from distil_jax.export.hugging_face import verify_folder, write_folder
+from distil_jax.export.model_card import model_card
+from distil_jax.models.layers import Compute
+from distil_jax.models.log_mel import CLIP_SAMPLES
+from distil_jax.models.whisper import bind
+from distil_jax.pipeline.session import Session
+from distil_jax.pipeline.train import train_fingerprint, trained_student
+from distil_jax.run import fingerprint, read_json, write_json
+from distil_jax.students.layer_copy import spaced_layers
+
+
+def export_stage(session: Session) -> dict[str, Any]:
+    """Write and verify the folder; an export of the very same student is left as it is."""
+    student, step = trained_student(session)
+    settings = session.config.export.model_dump()
+    evaluation = read_json(session.folder.evaluation / "summary.json") or {}
+    made_with = fingerprint(train_fingerprint(session), step, settings, evaluation, __version__)
+    proof = session.folder.root / "export.json"
+    found = read_json(proof)
+    if found is None or found["made_with"] != made_with or not session.folder.export.exists():
+        found = {"made_with": made_with, **_export(session, student, step, evaluation)}
+        write_json(proof, found)
+    return {key: value for key, value in found.items() if key != "made_with"}
+
+
+def _export(session: Session, student: dict, step: int, evaluation: dict) -> dict[str, Any]:
+    config, folder = session.student_config, session.folder.export
+    dtype = session.config.export.dtype
+    vocabulary = session.teacher.vocabulary
+    write_folder(
+        folder,
+        config,
+        student,
+        vocabulary,
+        session.teacher.generation_config,
+        model_card(_facts(session, student, evaluation)),
+        spaced_layers(session.teacher.config.decoder_layers, config.decoder_layers),
+        dtype,
+    )
+
+    def logits(params: dict) -> np.ndarray:
+        """Of a second of noise and the decoder's first tokens."""
+        noise = np.zeros((1, CLIP_SAMPLES), np.float32)
+        noise[:, :16_000] = np.random.default_rng(0).normal(0, 0.1, (1, 16_000))
+        some = next(iter(vocabulary.languages), None)
+        tokens = np.array([vocabulary.prefix(some)], np.int32)
+        return np.asarray(jax.jit(forward)(params, noise, tokens))
+
+    def forward(params: dict, noise: jax.Array, tokens: jax.Array) -> jax.Array:
+        model = bind(config, Compute(), params)
+        return model.decoder.logits(model.decoder(tokens, model.encode(noise)))
+
+    verified = verify_folder(folder, config, student, vocabulary, logits, dtype)
+    return {"folder": str(folder), "step": step, **verified}
+
+
+def _facts(session: Session, student: dict, evaluation: dict) -> dict[str, Any]:
+    """What the model card says."""
+    config, teacher = session.config, session.teacher.config
+    kept = json.loads((session.folder.filter / "summary.json").read_text(encoding="utf-8"))
+    languages = {source.language for source in config.data.train.values()} - {None}
+    return {
+        "name": config.name,
+        "teacher": session.teacher.source,
+        "license": config.export.license,
+        "languages": sorted(str(language) for language in languages),
+        "encoder_layers": session.student_config.encoder_layers,
+        "decoder_layers": session.student_config.decoder_layers,
+        "teacher_encoder_layers": teacher.encoder_layers,
+        "teacher_decoder_layers": teacher.decoder_layers,
+        "parameters": sum(int(np.size(a)) for a in jax.tree.leaves(student)),
+        "data": [
+            {"name": name, "source": source.path, "license": None}
+            for name, source in config.data.train.items()
+        ],
+        "max_error_rate": config.filter.max_error_rate,
+        "kept_hours": kept["kept_hours"],
+        "dropped_hours": kept["dropped_hours"],
+        "steps": config.train.steps,
+        "objectives": [{"name": o.name, "weight": o.weight} for o in config.objectives],
+        "evaluation": [
+            _result(name, compared)
+            for name, compared in evaluation.items()
+            if compared["teacher"]["error_rate"] is not None
+        ],
+        "commands": [f"distil-jax run {session.folder.config}"],
+        "version": __version__,
+    }
+
+
+def _result(name: str, compared: dict) -> dict[str, Any]:
+    def interval(values: dict) -> dict[str, float]:
+        low, high = values["interval"]
+        return {"rate": values["error_rate"], "low": low, "high": high}
+
+    metric = "CER" if compared["student"]["unit"] == "character" else "WER"
+    rates = {role: interval(compared[role]) for role in ("teacher", "student", "difference")}
+    return {"set": name, "metric": metric, "clips": compared["clips"], **rates}

@@ -1,0 +1,91 @@
+"""The stages that make training data: label and filter."""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distil_jax.data.speech import Corpus
+from distil_jax.labelling.filters import filter_labels, write_histogram
+from distil_jax.labelling.label import LabelledShard, label_corpus
+from distil_jax.labelling.store import LabelStore
+from distil_jax.models.whisper import WhisperConfig
+from distil_jax.models.whisper_flops import decoder_flops, encoder_flops
+from distil_jax.pipeline.session import Session
+from distil_jax.progress import progress
+from distil_jax.run import append_jsonl, atomic_path, write_json
+from distil_jax.training.telemetry import Stopwatch, compute_row
+
+
+def label_stage(session: Session) -> dict[str, Any]:
+    """The teacher labels every training corpus."""
+    for corpus in session.corpora(session.config.data.train).values():
+        store = LabelStore(session.folder.labels / corpus.name)
+        store.claim(session.label_fingerprint(corpus.name))
+        if not store.finished:
+            _label(session, corpus, store)
+    labels = all_labels(session, ["corpus", "duration"])
+    counts = {name: labels["corpus"].to_pylist().count(name) for name in session.config.data.train}
+    return {
+        "clips": counts,
+        "hours": round(sum(labels["duration"].to_pylist()) / 3600, 4),
+        "set_aside": session.quarantine.count,
+        "labels": str(session.folder.labels),
+    }
+
+
+def _label(session: Session, corpus: Corpus, store: LabelStore) -> None:
+    config = session.config.label
+    transcriber = session.transcriber(session.teacher.config, config)
+    params = transcriber.place(session.teacher.params)
+    watch = Stopwatch()
+    shards = label_corpus(corpus, transcriber, params, store, session.quarantine, config.shard_size)
+    with progress(total=corpus.count, description=f"label {corpus.name}", unit="clips") as bar:
+        step = 0
+        while True:
+            with watch.measure("step"):
+                done = next(shards, None)
+            if done is None:
+                break
+            step += 1
+            bar.advance(done.utterances)
+            if done.clips:
+                row = _compute_row(session.teacher.config, step, done, watch.take())
+                append_jsonl(session.folder.compute, [row])
+
+
+def _compute_row(
+    teacher: WhisperConfig, step: int, done: LabelledShard, seconds: dict[str, float]
+) -> dict:
+    counts = {
+        "clips": done.clips,
+        "audio_seconds": round(done.audio_seconds, 3),
+        "target_tokens": done.tokens,
+    }
+    # Decoding n tokens one by one costs what reading them at once does.
+    per_clip = decoder_flops(teacher, 1).forward - decoder_flops(teacher, 0).forward
+    flops = {
+        "encoder_forward": done.clips * encoder_flops(teacher).forward,
+        "teacher_forward": done.clips * decoder_flops(teacher, 0).forward + done.tokens * per_clip,
+        "student_forward": 0.0,
+        "student_backward": 0.0,
+    }
+    return compute_row("label", step, counts, flops, seconds)
+
+
+def all_labels(session: Session, columns: list[str] | None = None) -> pa.Table:
+    """The labels of all training corpora, one after the other."""
+    stores = [LabelStore(session.folder.labels / name) for name in session.config.data.train]
+    return pa.concat_tables([store.read(columns) for store in stores])
+
+
+def filter_stage(session: Session) -> dict[str, Any]:
+    """Decide from the labels' scores which clips to train on. Cheap: nothing is labelled again."""
+    columns = ["id", "corpus", "duration", "reference", "label", "language"]
+    scores, summary = filter_labels(all_labels(session, columns), session.config.filter)
+    folder = session.folder.filter
+    with atomic_path(folder / "scores.parquet") as path:
+        pq.write_table(scores, path)
+    write_json(folder / "summary.json", summary)
+    write_histogram(scores, session.config.filter.max_error_rate, folder / "histogram.png")
+    return {**summary, "histogram": str(folder / "histogram.png")}

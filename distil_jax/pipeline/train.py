@@ -1,0 +1,158 @@
+"""The training stage: puts algorithm, loader, validation and checkpoints together."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import pyarrow.parquet as pq
+
+from distil_jax.algorithms.sequence_distillation import SequenceDistillation
+from distil_jax.data.batch import SpeechBatch
+from distil_jax.data.loader import LoaderConfig, make_loader
+from distil_jax.data.speech import Clip, clips
+from distil_jax.errors import UserError
+from distil_jax.evaluation.error_rates import corpus_error_rate
+from distil_jax.labelling.transcriber import Transcriber
+from distil_jax.mesh import split_batch
+from distil_jax.models.layers import Compute
+from distil_jax.models.log_mel import CLIP_SAMPLES, SAMPLE_RATE
+from distil_jax.pipeline.examples import split_examples, target_tokens
+from distil_jax.pipeline.session import Session, compute_dtype
+from distil_jax.run import fingerprint, read_jsonl
+from distil_jax.training.checkpoint import Checkpoints
+from distil_jax.training.loop import Training
+from distil_jax.training.state import TrainState
+from distil_jax.training.telemetry import MetricsLog
+
+
+def train_stage(session: Session) -> dict[str, Any]:
+    """Train the student up to its last step, from wherever an earlier run got to."""
+    config = session.config.train
+    with open_checkpoints(session) as checkpoints:
+        if (checkpoints.latest or 0) < config.steps:
+            _training(session, checkpoints).run()
+    with open_checkpoints(session) as checkpoints:
+        best = checkpoints.best
+    rows = read_jsonl(session.folder.metrics)
+    losses = [row["loss"] for row in rows if row["kind"] == "train"]
+    rates = {row["step"]: row["error_rate"] for row in rows if row["kind"] == "validation"}
+    return {
+        "steps": config.steps,
+        "loss": losses[-1] if losses else None,
+        "best_step": best,
+        "validation_error_rate": rates.get(best),
+        "checkpoints": str(session.folder.checkpoints),
+    }
+
+
+def make_algorithm(session: Session) -> SequenceDistillation:
+    config = session.config
+    return SequenceDistillation(
+        teacher_config=session.teacher.config,
+        teacher_params=session.teacher.params,
+        student_config=session.student_config,
+        student_params=session.newborn_student(),
+        objectives=config.objectives,
+        config=config.train,
+        compute=Compute(dtype=compute_dtype(config.train.dtype), remat=config.train.remat),
+        mesh=session.mesh,
+        rules=config.mesh.rules,
+    )
+
+
+def open_checkpoints(session: Session) -> Checkpoints:
+    train = session.config.train
+    return Checkpoints(
+        session.folder.checkpoints, train_fingerprint(session), train.keep_latest, train.keep_best
+    )
+
+
+def train_fingerprint(session: Session) -> str:
+    """What the trained student depends on: teacher, kept clips, and the settings of training."""
+    config = session.config
+    names = ["id", "corpus", "kept"]
+    scores = pq.read_table(session.folder.filter / "scores.parquet", columns=names).to_pydict()
+    unimportant = {"log_every", "keep_latest", "keep_best"}
+    return fingerprint(
+        session.teacher.fingerprint,
+        scores,
+        config.seed,
+        config.student.model_dump(),
+        [objective.model_dump() for objective in config.objectives],
+        config.train.model_dump(exclude=unimportant),
+    )
+
+
+def trained_student(session: Session, step: int | None = None) -> tuple[dict, int]:
+    """(parameters on the host, step) of the checkpoint at `step`, or of the best one."""
+    algorithm = make_algorithm(session)
+    with open_checkpoints(session) as checkpoints:
+        chosen = checkpoints.best if step is None else step
+        restored = checkpoints.restore(algorithm.abstract_state(), chosen)
+    if restored is None or chosen is None:
+        raise UserError(
+            f"{session.folder.checkpoints} has no checkpoint; run `distil-jax train` first"
+        )
+    return algorithm.student(jax.device_get(restored.state.params)), chosen
+
+
+def _training(session: Session, checkpoints: Checkpoints) -> Training:
+    config, folder = session.config.train, session.folder
+    examples, apart = split_examples(session)
+    algorithm = make_algorithm(session)
+    ids = target_tokens(session.teacher.vocabulary, session.student_config.max_target_positions)
+    loader = make_loader(
+        examples,
+        ids,
+        LoaderConfig(
+            batch_size=config.batch_size,
+            seed=session.config.seed,
+            target_lengths=config.target_lengths,
+            clip_samples=CLIP_SAMPLES,
+            timestamp_probability=config.timestamp_probability,
+            previous_text_probability=config.previous_text_probability,
+        ),
+    )
+    sharding = split_batch(session.mesh, session.config.mesh.rules)
+    return Training(
+        algorithm=algorithm,
+        batches=loader,
+        config=config,
+        checkpoints=checkpoints,
+        metrics=MetricsLog(folder.metrics),
+        compute_path=folder.compute,
+        place=lambda batch: jax.device_put(batch, sharding),
+        count=_count,
+        validate=_Validation(session, algorithm, _validation_clips(session) or apart),
+    )
+
+
+def _count(batch: SpeechBatch) -> dict[str, float]:
+    return {
+        "clips": len(batch.samples),
+        "audio_seconds": len(batch.samples) * CLIP_SAMPLES / SAMPLE_RATE,
+        "target_tokens": int(batch.mask.sum()),
+    }
+
+
+def _validation_clips(session: Session) -> list[Clip]:
+    corpora = session.corpora(session.config.data.validation).values()
+    return [clip for c in corpora for clip in clips(c.name, c, session.quarantine)]
+
+
+class _Validation:
+    """The student's error rate on a few clips, decoded as in evaluation."""
+
+    def __init__(self, session: Session, algorithm: SequenceDistillation, chosen: Sequence[Clip]):
+        self._algorithm, self._clips = algorithm, chosen
+        self._transcriber: Transcriber = session.transcriber(
+            session.student_config, session.config.evaluate
+        )
+
+    def __call__(self, state: TrainState) -> float | None:
+        if not self._clips:
+            return None
+        params = self._transcriber.place(self._algorithm.student(state.params))
+        pairs = self._transcriber(params, self._clips)
+        rows = [(clip.text or "", label.text, label.language) for clip, label in pairs]
+        return corpus_error_rate(rows)

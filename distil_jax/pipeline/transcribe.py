@@ -1,0 +1,50 @@
+"""Recordings of the user's own through a model."""
+
+from pathlib import Path
+from typing import Any
+
+from distil_jax.data.speech import Quarantine, SpeechConfig, clips, open_corpus
+from distil_jax.errors import UserError
+from distil_jax.models.pretrained import load_pretrained
+from distil_jax.pipeline.session import Session
+from distil_jax.pipeline.train import trained_student
+from distil_jax.progress import progress
+
+
+def transcribe_stage(session: Session, audio: list[Path], model: str) -> dict[str, Any]:
+    """model: "student" (the exported or best one), "teacher", or a folder of weights."""
+    config, params = _model(session, model)
+    transcriber = session.transcriber(config, session.config.evaluate)
+    placed = transcriber.place(params)
+    quarantine = Quarantine(None)
+    results = []
+    for path in audio:
+        if not path.exists():
+            raise UserError(f"--audio {path}: no such file or folder")
+        corpus = open_corpus("transcribe", SpeechConfig(path=str(path)))
+        pairs = transcriber(placed, clips(corpus.name, corpus, quarantine))
+        for clip, label in progress(pairs, corpus.count, f"transcribe {path.name}", "clips"):
+            results.append(
+                {
+                    "id": clip.id,
+                    "start": clip.start,
+                    "duration": round(clip.duration, 3),
+                    "language": label.language,
+                    "text": label.text,
+                }
+            )
+    return {"model": model, "clips": results, "set_aside": quarantine.rows}
+
+
+def _model(session: Session, model: str) -> tuple[Any, dict]:
+    if model == "teacher":
+        return session.teacher.config, session.teacher.params
+    if model == "student":
+        return session.student_config, trained_student(session)[0]
+    loaded = load_pretrained(model)
+    if loaded.config.vocab_size != session.teacher.config.vocab_size:
+        raise UserError(
+            f"--model {model}: its vocabulary has {loaded.config.vocab_size} tokens, the config's "
+            f"teacher {session.teacher.config.vocab_size}; give a config with a teacher of its kind"
+        )
+    return loaded.config, loaded.params

@@ -1,0 +1,50 @@
+"""A student made of some of its teacher's layers (Distil-Whisper, arXiv:2311.00430, section 3.1)."""
+
+import jax
+import numpy as np
+from pydantic import Field
+
+from distil_jax.errors import ConfigError
+from distil_jax.models.whisper import WhisperConfig
+from distil_jax.settings import Settings
+
+
+class StudentConfig(Settings):
+    # How many layers to keep of each side; null keeps all of the teacher's.
+    decoder_layers: int | None = Field(default=2, ge=1)
+    encoder_layers: int | None = Field(default=None, ge=1)
+
+
+def spaced_layers(teacher_layers: int, kept: int) -> list[int]:
+    """Indices of the layers to copy, as far apart as can be, the last always among them.
+
+    32 -> 2 gives [0, 31], 32 -> 4 gives [0, 10, 20, 31], any -> 1 the last.
+    """
+    indices = np.linspace(0, teacher_layers - 1, kept, dtype=int).tolist()
+    return [*indices[:-1], teacher_layers - 1]
+
+
+def student_shape(teacher: WhisperConfig, config: StudentConfig) -> WhisperConfig:
+    """The student's model config. Raises ConfigError when it would have more layers than its teacher."""
+    layers = {}
+    for side in ("encoder_layers", "decoder_layers"):
+        wanted, there = getattr(config, side), getattr(teacher, side)
+        if wanted is not None and wanted > there:
+            raise ConfigError(
+                f"student.{side}: got {wanted}, but the teacher has {there}; "
+                f"allowed: 1 to {there}, or null for all"
+            )
+        layers[side] = wanted or there
+    return teacher.model_copy(update=layers)
+
+
+def copy_layers(params: dict, teacher: WhisperConfig, student: WhisperConfig) -> dict:
+    """The student's parameters: embeddings, positions and norms whole, blocks at `spaced_layers`."""
+
+    def copied(side: str) -> dict:
+        there, kept = getattr(teacher, f"{side}_layers"), getattr(student, f"{side}_layers")
+        indices = np.array(spaced_layers(there, kept))
+        blocks = jax.tree.map(lambda stacked: stacked[indices], params[side]["blocks"])
+        return {**params[side], "blocks": blocks}
+
+    return {side: copied(side) for side in ("encoder", "decoder")}

@@ -1,0 +1,98 @@
+"""Checkpoints by Orbax: state and loader position together, the best and the latest kept."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from orbax.checkpoint import v1 as ocp
+
+from distil_jax.errors import UserError
+from distil_jax.training.state import TrainState
+
+_ERROR_RATE = "error_rate"
+
+
+@dataclass(frozen=True)
+class Restored:
+    state: TrainState
+    loader: dict
+    step: int
+
+
+class Checkpoints:
+    """The checkpoints of one run. A save is whole or absent, whenever the process dies.
+
+    fingerprint: what the training is made of; checkpoints made of something else are an error.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, keep_latest: int, keep_best: int):
+        policies = ocp.training.preservation_policies
+        best = policies.BestN(
+            get_metric_fn=lambda metrics: metrics[_ERROR_RATE],
+            reverse=True,
+            n=keep_best,
+            keep_checkpoints_without_metrics=False,
+        )
+        keep = policies.AnyPreservationPolicy([policies.LatestN(keep_latest), best])
+        self._folder, self._fingerprint = folder, fingerprint
+        self._checkpointer = ocp.training.Checkpointer(
+            folder.resolve(),
+            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+            preservation_policy=keep,
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._checkpointer.close()
+
+    def save(self, step: int, state: TrainState, loader: dict, error_rate: float | None) -> None:
+        """Copy the state off the devices, then write it in the background."""
+        metrics = None if error_rate is None else {_ERROR_RATE: error_rate}
+        if self.latest == step:
+            return
+        self._checkpointer.save_checkpointables_async(
+            step,
+            {"state": state, "loader": loader},
+            metrics=metrics,
+            custom_metadata={"fingerprint": self._fingerprint},
+        )
+
+    @property
+    def latest(self) -> int | None:
+        return self._checkpointer.latest.step if self._checkpointer.latest else None
+
+    @property
+    def best(self) -> int | None:
+        """The step with the lowest validation error, the latest of equals; else the latest step."""
+        rates = {
+            c.step: c.metrics[_ERROR_RATE]
+            for c in self._checkpointer.checkpoints
+            if c.metrics and math.isfinite(c.metrics[_ERROR_RATE])
+        }
+        if not rates:
+            return self.latest
+        return max(step for step, rate in rates.items() if rate == min(rates.values()))
+
+    def restore(self, like: TrainState, step: int | None) -> Restored | None:
+        """The state at `step` (None: nothing), laid out on devices as `like` is (abstract)."""
+        if step is None:
+            return None
+        self._check(step)
+        try:
+            loaded = self._checkpointer.load_checkpointables(step, {"state": like, "loader": None})
+        except Exception as error:  # whatever Orbax meets in a damaged folder
+            raise UserError(
+                f"checkpoint {self._folder / str(step)} cannot be read: {error}\nRemove that folder"
+                f" and run the same command again: it goes on from the checkpoint before it."
+            ) from error
+        return Restored(loaded["state"], loaded["loader"], step)
+
+    def _check(self, step: int) -> None:
+        metadata = self._checkpointer.checkpointables_metadata(step).custom_metadata or {}
+        if metadata.get("fingerprint") != self._fingerprint:
+            raise UserError(
+                f"{self._folder} holds checkpoints of a training with other settings, labels or "
+                f"teacher. Choose another run_dir, or remove that folder to train anew."
+            )

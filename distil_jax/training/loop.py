@@ -1,0 +1,134 @@
+"""The training loop. It drives anything that keeps to training.state.Algorithm."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+
+from distil_jax.errors import UserError
+from distil_jax.progress import progress
+from distil_jax.run import append_jsonl
+from distil_jax.training.checkpoint import Checkpoints
+from distil_jax.training.settings import TrainConfig
+from distil_jax.training.state import Algorithm, TrainState
+from distil_jax.training.telemetry import MetricsLog, Stopwatch, compute_row
+
+log = logging.getLogger(__name__)
+
+
+class Batches(Protocol):
+    """Where batches come from: an endless iterator with a position."""
+
+    def __next__(self) -> Any: ...
+
+    def get_state(self) -> dict: ...
+
+    def set_state(self, state: dict) -> None: ...
+
+
+@dataclass(eq=False)
+class Training:
+    """One run of an algorithm over batches, from wherever it stands to its last step.
+
+    place: puts a batch of the host on the devices. count: what a batch holds (clips, seconds,
+    tokens), for the compute log. validate: the error rate in percent of a state, or None.
+    """
+
+    algorithm: Algorithm
+    batches: Batches
+    config: TrainConfig
+    checkpoints: Checkpoints
+    metrics: MetricsLog
+    compute_path: Path
+    place: Callable[[Any], Any]
+    count: Callable[[Any], dict[str, float]]
+    validate: Callable[[TrainState], float | None]
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    _counts: Counter = field(default_factory=Counter)
+    _flops: Counter = field(default_factory=Counter)
+
+    def run(self) -> TrainState:
+        """Train up to `config.steps`. Killed at any moment and called again, it ends the same."""
+        # NOTE: keep the order of what follows: step, look at the step before, log, validate, save.
+        state, done = self._begin()
+        waiting: tuple[int, dict] | None = None
+        with progress(total=self.config.steps, description="train", unit="steps", done=done) as bar:
+            for step in range(done + 1, self.config.steps + 1):
+                state, metrics = self._step(state)
+                if waiting:
+                    bar.advance(1, note=self._look(state, *waiting))
+                waiting = step, metrics
+                if step % self.config.save_every == 0 or step == self.config.steps:
+                    bar.advance(1, note=self._look(state, *waiting))
+                    waiting = None
+                    self._save(step, state)
+        return state
+
+    def _begin(self) -> tuple[TrainState, int]:
+        """The latest checkpoint, or a fresh start."""
+        like = self.algorithm.abstract_state()
+        restored = self.checkpoints.restore(like, self.checkpoints.latest)
+        if restored is None:
+            self.metrics.rewind(0)
+            return self.algorithm.init(), 0
+        log.info("going on from the checkpoint of step %d", restored.step)
+        self.batches.set_state(restored.loader)
+        self.metrics.rewind(restored.step)
+        return restored.state, restored.step
+
+    def _step(self, state: TrainState) -> tuple[TrainState, dict]:
+        with self.watch.measure("data_wait"):
+            batch = next(self.batches)
+            placed = self.place(batch)
+        self._counts.update(self.count(batch))
+        self._flops.update(self.algorithm.flops(batch))
+        with self.watch.measure("step"):
+            return self.algorithm.step(state, placed)
+
+    def _look(self, state: TrainState, step: int, metrics: dict) -> str:
+        """Wait for a step's metrics, stop if it went wrong, log it if it is its turn."""
+        with self.watch.measure("step"):
+            values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        if not values.pop("good"):
+            self._stop(state, step, values)
+        if step % self.config.log_every == 0 or step == self.config.steps:
+            self.metrics.write(step, "train", values)
+            self._log_compute(step, values)
+        return f"loss {values['loss']:.4g}"
+
+    def _stop(self, state: TrainState, step: int, values: dict[str, float]) -> None:
+        """The update was not applied: the state is the last sound one. Keep it and say so."""
+        kept = int(state.step)
+        if kept:
+            self.checkpoints.save(kept, state, self.batches.get_state(), None)
+        raise UserError(
+            f"training stopped at step {step}: loss {values['loss']:.4g}, gradient norm "
+            f"{values['grad_norm']:.4g} (the limit, train.exploded_norm, is "
+            f"{self.config.exploded_norm:g}). The update was not applied; a sound checkpoint of "
+            f"{kept} updates is kept. Lower train.optimizer.learning_rate or lengthen its "
+            f"warmup_steps, and look at the data around this step."
+        )
+
+    def _save(self, step: int, state: TrainState) -> None:
+        error_rate = None
+        if step % self.config.validate_every == 0 or step == self.config.steps:
+            with self.watch.measure("evaluation"):
+                error_rate = self.validate(state)
+            if error_rate is not None:
+                self.metrics.write(step, "validation", {"error_rate": error_rate})
+                log.info("step %d: validation error rate %.2f %%", step, error_rate)
+        with self.watch.measure("checkpoint"):
+            self.checkpoints.save(step, state, self.batches.get_state(), error_rate)
+
+    def _log_compute(self, step: int, values: dict[str, float]) -> None:
+        losses = {k: v for k, v in values.items() if k not in ("learning_rate", "grad_norm")}
+        row = compute_row(
+            "train", step, dict(self._counts), dict(self._flops), self.watch.take(), losses
+        )
+        append_jsonl(self.compute_path, [row])
+        self._counts.clear()
+        self._flops.clear()

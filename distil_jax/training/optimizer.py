@@ -1,0 +1,65 @@
+"""AdamW with warm-up and decay, and the split of parameters into trained and frozen ones."""
+
+import jax
+import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from distil_jax.errors import ConfigError
+from distil_jax.training.settings import OptimizerConfig
+
+
+def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
+    """Linear from 0 over the warm-up, then linear to 0 at `steps`, or constant."""
+    peak, warmup = config.learning_rate, config.warmup_steps
+    up = optax.linear_schedule(0.0, peak, warmup)
+    if config.schedule == "constant":
+        after = optax.constant_schedule(peak)
+    else:
+        after = optax.linear_schedule(peak, 0.0, max(steps - warmup, 1))
+    return optax.join_schedules([up, after], [warmup])
+
+
+def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+    """Clip by global norm, then AdamW."""
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.adamw(
+            learning_rate(config, steps),
+            b1=config.b1,
+            b2=config.b2,
+            eps=config.epsilon,
+            weight_decay=config.weight_decay,
+        ),
+    )
+
+
+def split_frozen(params: dict, freeze: tuple[str, ...]) -> tuple[dict, dict]:
+    """(trainable, frozen) parts of a nested dict. `freeze` names branches: "encoder", "decoder.norm".
+
+    Frozen parameters get no optimizer state, so weight decay cannot move them either.
+    Raises ConfigError for a branch that is not there, or when nothing is left to train.
+    """
+    flat = flatten_dict(params)
+    branches = [tuple(branch.split(".")) for branch in freeze]
+    for branch in branches:
+        if not any(path[: len(branch)] == branch for path in flat):
+            known = sorted({".".join(path[:2]) for path in flat} | set(params))
+            raise ConfigError(
+                f"train.freeze: got {'.'.join(branch)!r}, which is no part of the student; "
+                f"allowed: {', '.join(known)}, and what is below them"
+            )
+    frozen = {p: a for p, a in flat.items() if any(p[: len(b)] == b for b in branches)}
+    trained = {p: a for p, a in flat.items() if p not in frozen}
+    if not trained:
+        raise ConfigError(f"train.freeze {list(freeze)} leaves nothing to train")
+    return unflatten_dict(trained), unflatten_dict(frozen)
+
+
+def join_frozen(trained: dict, frozen: dict) -> dict:
+    """The inverse of `split_frozen`."""
+    return unflatten_dict({**flatten_dict(trained), **flatten_dict(frozen)})
+
+
+def cast(params: dict, dtype) -> dict:
+    """All floating arrays in `dtype`."""
+    return jax.tree.map(lambda a: a.astype(dtype), params)

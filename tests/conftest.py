@@ -1,0 +1,30 @@
+"""What every test shares: eight CPU devices, and the recordings outside the repository."""
+
+import os
+from pathlib import Path
+
+# Before jax starts its backend. A machine with an accelerator tests on its CPU too, unless told.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The top folder of this repository."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of recordings, texts and tables that are not part of the repository."""
+    default = REPOSITORY.parent / "shared" / "data"
+    folder = Path(os.environ.get("DISTIL_JAX_SHARED_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no shared data at {folder}; DISTIL_JAX_SHARED_DATA says where it is")
+    return folder
