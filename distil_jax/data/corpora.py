@@ -1,5 +1,6 @@
 """The kinds of corpora: folders of audio, manifests, and anything that `datasets` reads."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -30,7 +31,16 @@ def open_source(name: str, config: SpeechConfig) -> Corpus:
         )
     if path.suffix in _TABLES or _is_dataset(path):
         return _open_dataset(name, config, path)
-    return ListCorpus(name, list(islice(_listed(path, config), config.limit)))
+    shared = (u for u in _listed(path, config) if in_share(u.id, config.share))
+    return ListCorpus(name, list(islice(shared, config.limit)))
+
+
+def in_share(id: str, share: tuple[float, float]) -> bool:
+    """Whether the id's hash, as a number from 0 to 1, lies in [low, high)."""
+    if share == (0.0, 1.0):
+        return True
+    digest = hashlib.sha256(id.encode()).digest()
+    return share[0] <= int.from_bytes(digest[:7], "big") / 2**56 < share[1]
 
 
 def _is_hub_id(path: str) -> bool:
@@ -144,13 +154,14 @@ class DatasetCorpus:
 
     @property
     def count(self) -> int | None:
-        if self.config.streaming:
+        if self.config.streaming or self.config.share != (0.0, 1.0):
             return self.config.limit
         return min(len(self.dataset), self.config.limit or len(self.dataset))
 
     def __iter__(self) -> Iterator[Utterance]:
-        for number, row in enumerate(islice(self.dataset, self.config.limit)):
-            yield self._utterance(number, row)
+        every = (self._utterance(number, row) for number, row in enumerate(self.dataset))
+        shared = (u for u in every if in_share(u.id, self.config.share))
+        yield from islice(shared, self.config.limit)
 
     def fetch(self, utterance: str) -> Path | bytes:
         number = int(utterance.rpartition("-")[2])

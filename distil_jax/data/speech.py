@@ -34,6 +34,9 @@ class SpeechConfig(Settings):
     speaker_column: str | None = None
     # The language of clips for which the data name none.
     language: str | None = None
+    # Take this part of the utterances, drawn by a hash of their ids: [0, 0.8] to train on and
+    # [0.8, 1] to test on divide one corpus without overlap.
+    share: tuple[float, float] = (0.0, 1.0)
     # Take only the first so many.
     limit: int | None = Field(default=None, ge=1)
 

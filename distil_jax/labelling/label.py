@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from distil_jax.data.speech import Clip, Corpus, Quarantine, Utterance, clips
+from distil_jax.data.quarantine import Quarantine
+from distil_jax.data.speech import Clip, Corpus, Utterance, clips
 from distil_jax.labelling.store import LabelStore
 from distil_jax.labelling.transcriber import Label, Transcriber
 

@@ -20,6 +20,7 @@ Result = dict[str, Any]
 def run_all(config: RunConfig) -> Result:
     """Label, filter, train, evaluate, export, report."""
     session = _begin(config)
+    session.check_inputs()
     results = {
         "label": label_stage(session),
         "filter": filter_stage(session),

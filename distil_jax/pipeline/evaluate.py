@@ -31,7 +31,7 @@ def evaluate_stage(session: Session) -> dict[str, Any]:
         "student": (session.student_config, student),
     }
     summary = {}
-    for corpus in session.corpora(config.data.evaluation).values():
+    for corpus in session.corpora("evaluation").values():
         made_with = fingerprint(
             train_fingerprint(session),
             step,

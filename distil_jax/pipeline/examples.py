@@ -35,7 +35,7 @@ def split_examples(session: Session) -> tuple[list[Example], list[Clip]]:
     """
     kept = _kept_rows(session)
     apart = _set_apart(session, [row["id"] for row in kept])
-    corpora = session.corpora(session.config.data.train)
+    corpora = session.corpora("train")
     examples, validation, before = [], [], {}
     for row in kept:
         corpus = corpora[row["corpus"]]

@@ -19,7 +19,7 @@ from distil_jax.training.telemetry import Stopwatch, compute_row
 
 def label_stage(session: Session) -> dict[str, Any]:
     """The teacher labels every training corpus."""
-    for corpus in session.corpora(session.config.data.train).values():
+    for corpus in session.corpora("train").values():
         store = LabelStore(session.folder.labels / corpus.name)
         store.claim(session.label_fingerprint(corpus.name))
         if not store.finished:

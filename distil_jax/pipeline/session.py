@@ -1,13 +1,16 @@
-"""What every stage of a run needs: config, folder, devices, teacher; each made when first asked for."""
+"""What every stage of a run needs, made when first asked for: folder, devices, teacher, corpora."""
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import jax
 from jax.sharding import Mesh
 
-from distil_jax.config import RunConfig, dump_config
-from distil_jax.data.speech import Corpus, Quarantine, SpeechConfig, open_corpus
+from distil_jax.allocator import keep_freed_memory
+from distil_jax.config import RunConfig, at_key, dump_config
+from distil_jax.data.quarantine import Quarantine
+from distil_jax.data.speech import Corpus, open_corpus
 from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.mesh import make_mesh
@@ -23,6 +26,9 @@ class Session:
     """One process's work on one run."""
 
     config: RunConfig
+
+    def __post_init__(self) -> None:
+        keep_freed_memory()
 
     def write_config(self) -> None:
         """Leave the config, defaults and all, in the run folder."""
@@ -43,7 +49,8 @@ class Session:
     @cached_property
     def teacher(self) -> Pretrained:
         teacher = self.config.teacher
-        return load_pretrained(teacher.weights, teacher.sha256, teacher.revision)
+        with at_key("teacher.weights"):
+            return load_pretrained(teacher.weights, teacher.sha256, teacher.revision)
 
     @cached_property
     def student_config(self) -> WhisperConfig:
@@ -53,8 +60,19 @@ class Session:
         """The student's parameters before training: copied layers."""
         return copy_layers(self.teacher.params, self.teacher.config, self.student_config)
 
-    def corpora(self, configs: dict[str, SpeechConfig]) -> dict[str, Corpus]:
-        return {name: open_corpus(name, config) for name, config in configs.items()}
+    def corpora(self, use: Literal["train", "validation", "evaluation"]) -> dict[str, Corpus]:
+        """The config's corpora for one use, by name."""
+        opened = {}
+        for name, config in getattr(self.config.data, use).items():
+            with at_key(f"data.{use}.{name}"):
+                opened[name] = open_corpus(name, config)
+        return opened
+
+    def check_inputs(self) -> None:
+        """Open everything that the config names, so that a mistake is found before the work."""
+        for use in ("train", "validation", "evaluation"):
+            self.corpora(use)
+        _ = self.teacher.vocabulary, self.student_config, self.mesh
 
     def transcriber(self, model: WhisperConfig, decode: DecodeConfig) -> Transcriber:
         return Transcriber(

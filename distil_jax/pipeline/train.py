@@ -136,7 +136,7 @@ def _count(batch: SpeechBatch) -> dict[str, float]:
 
 
 def _validation_clips(session: Session) -> list[Clip]:
-    corpora = session.corpora(session.config.data.validation).values()
+    corpora = session.corpora("validation").values()
     return [clip for c in corpora for clip in clips(c.name, c, session.quarantine)]
 
 

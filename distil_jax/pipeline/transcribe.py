@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from distil_jax.data.speech import Quarantine, SpeechConfig, clips, open_corpus
+from distil_jax.data.quarantine import Quarantine
+from distil_jax.data.speech import SpeechConfig, clips, open_corpus
 from distil_jax.errors import UserError
 from distil_jax.models.pretrained import load_pretrained
 from distil_jax.pipeline.session import Session

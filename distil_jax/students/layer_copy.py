@@ -25,7 +25,7 @@ def spaced_layers(teacher_layers: int, kept: int) -> list[int]:
 
 
 def student_shape(teacher: WhisperConfig, config: StudentConfig) -> WhisperConfig:
-    """The student's model config. Raises ConfigError when it would have more layers than its teacher."""
+    """The student's model config. Raises ConfigError when it is to have more layers than there are."""
     layers = {}
     for side in ("encoder_layers", "decoder_layers"):
         wanted, there = getattr(config, side), getattr(teacher, side)
@@ -39,7 +39,7 @@ def student_shape(teacher: WhisperConfig, config: StudentConfig) -> WhisperConfi
 
 
 def copy_layers(params: dict, teacher: WhisperConfig, student: WhisperConfig) -> dict:
-    """The student's parameters: embeddings, positions and norms whole, blocks at `spaced_layers`."""
+    """The student's parameters: blocks at `spaced_layers`, embeddings, positions and norms whole."""
 
     def copied(side: str) -> dict:
         there, kept = getattr(teacher, f"{side}_layers"), getattr(student, f"{side}_layers")

@@ -34,7 +34,7 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
 
 
 def split_frozen(params: dict, freeze: tuple[str, ...]) -> tuple[dict, dict]:
-    """(trainable, frozen) parts of a nested dict. `freeze` names branches: "encoder", "decoder.norm".
+    """(trainable, frozen) parts of a nested dict. `freeze` names branches, as "decoder.norm".
 
     Frozen parameters get no optimizer state, so weight decay cannot move them either.
     Raises ConfigError for a branch that is not there, or when nothing is left to train.

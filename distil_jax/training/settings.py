@@ -56,7 +56,8 @@ class TrainConfig(Settings):
     def _consistent(self) -> "TrainConfig":
         if self.batch_size % self.accumulation:
             raise ValueError(
-                f"batch_size {self.batch_size} is not a multiple of accumulation {self.accumulation}"
+                f"batch_size {self.batch_size} is not a multiple of "
+                f"accumulation {self.accumulation}"
             )
         if list(self.target_lengths) != sorted(set(self.target_lengths)):
             raise ValueError(f"target_lengths must increase, got {self.target_lengths}")
