@@ -4,7 +4,6 @@ The decoding loop is mapped over the data axis: each device runs its own, and st
 clips are done. b batch, p prompt tokens.
 """
 
-import time
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -66,14 +65,6 @@ class Transcriber:
             waiting = started
         if waiting:
             yield from self._finish(*waiting)
-
-    def warm_up(self, params: dict, multilingual_detection: bool = False) -> float:
-        """Compile for a batch. Returns the seconds that took, the run itself included."""
-        language = None if multilingual_detection else "en"
-        silence = Clip("", "", "", 0.0, np.zeros(1600, np.float32), None, language, None)
-        start = time.perf_counter()
-        jax.block_until_ready(self._start(params, [silence]))
-        return time.perf_counter() - start
 
     @property
     def batch_size(self) -> int:

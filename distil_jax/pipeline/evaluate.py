@@ -1,8 +1,7 @@
 """The evaluation stage: teacher and student side by side on each evaluation set."""
 
-import logging
-import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -12,115 +11,122 @@ import pyarrow.parquet as pq
 
 from distil_jax.data.speech import Clip, Corpus, clips
 from distil_jax.evaluation.error_rates import compare
-from distil_jax.labelling.transcriber import Transcriber
+from distil_jax.labelling.transcriber import Label, Transcriber
+from distil_jax.models.whisper import WhisperConfig
 from distil_jax.pipeline.session import Session
 from distil_jax.pipeline.train import train_fingerprint, trained_student
 from distil_jax.progress import progress
 from distil_jax.run import append_jsonl, atomic_path, fingerprint, read_json, write_json
 from distil_jax.training.telemetry import Stopwatch, compute_row
 
-log = logging.getLogger(__name__)
-
 
 def evaluate_stage(session: Session) -> dict[str, Any]:
     """Decode every evaluation set with both models and compare. Sets done before are left."""
-    config, folder = session.config, session.folder.evaluation
+    folder = session.folder.evaluation
     student, step = trained_student(session)
     models = {
-        "teacher": (session.teacher.config, session.teacher.params),
-        "student": (session.student_config, student),
+        "teacher": _Model.make(session, session.teacher.config, session.teacher.params),
+        "student": _Model.make(session, session.student_config, student),
     }
     summary = {}
     for corpus in session.corpora("evaluation").values():
-        made_with = fingerprint(
-            train_fingerprint(session),
-            step,
-            config.evaluate.model_dump(),
-            config.data.evaluation[corpus.name].model_dump(mode="json"),
-        )
+        made_with = _fingerprint(session, corpus, step)
         path = folder / f"{corpus.name}.json"
         found = read_json(path)
         if found is None or found["made_with"] != made_with:
-            found = {"made_with": made_with, "step": step, **_evaluate(session, corpus, models)}
+            compared = _evaluate(session, corpus, models)
+            found = {"made_with": made_with, "compared": compared}
             write_json(path, found)
-        summary[corpus.name] = {k: v for k, v in found.items() if k not in ("made_with", "step")}
+        summary[corpus.name] = found["compared"]
     write_json(folder / "summary.json", summary)
     return {"step": step, "sets": summary}
 
 
-def _evaluate(session: Session, corpus: Corpus, models: dict[str, tuple]) -> dict[str, Any]:
-    texts: dict[str, list[str]] = {}
+def _fingerprint(session: Session, corpus: Corpus, step: int) -> str:
+    data = session.config.data.evaluation[corpus.name].model_dump(mode="json")
+    settings = session.config.evaluate.model_dump()
+    return fingerprint(train_fingerprint(session), step, settings, data)
+
+
+@dataclass(frozen=True, eq=False)
+class _Model:
+    """A model ready to decode. params: on the devices; parameters: how many numbers."""
+
+    transcriber: Transcriber
+    params: dict
+    parameters: int
+
+    @classmethod
+    def make(cls, session: Session, config: WhisperConfig, params: dict) -> "_Model":
+        transcriber = session.transcriber(config, session.config.evaluate)
+        count = sum(int(np.size(a)) for a in jax.tree.leaves(params))
+        return cls(transcriber, transcriber.place(params), count)
+
+
+def _evaluate(session: Session, corpus: Corpus, models: dict[str, _Model]) -> dict[str, Any]:
+    decoded: dict[str, list[tuple[Clip, Label]]] = {}
     timings: dict[str, dict] = {}
-    chosen: list[Clip] = []
-    for name, (model, params) in models.items():
-        transcriber = session.transcriber(model, session.config.evaluate)
-        placed = transcriber.place(params)
-        stream = _Timed(clips(corpus.name, corpus, session.quarantine))
-        texts[name], chosen, timings[name] = _decode(transcriber, placed, stream, corpus, name)
-        timings[name]["parameters"] = sum(int(np.size(a)) for a in jax.tree.leaves(params))
-        append_jsonl(session.folder.compute, [_compute_row(name, chosen, timings[name])])
+    for name, model in models.items():
+        decoded[name], timings[name] = _decode(session, corpus, name, model)
+    chosen = [clip for clip, _ in decoded["teacher"]]
     rows = [
         {
             "id": clip.id,
-            "language": clip.language,
+            "language": clip.language or decoded["teacher"][i][1].language,
             "duration": clip.duration,
             "reference": clip.text,
-            **{name: texts[name][i] for name in models},
+            **{name: pairs[i][1].text for name, pairs in decoded.items()},
         }
         for i, clip in enumerate(chosen)
     ]
     with atomic_path(session.folder.evaluation / f"{corpus.name}.parquet") as path:
         pq.write_table(pa.Table.from_pylist(rows), path)
     compared = compare(rows, seed=session.config.seed, resamples=session.config.evaluate.resamples)
-    return {
-        name: {**values, **timings.get(name, {})} if isinstance(values, dict) else values
-        for name, values in compared.items()
-    }
+    for name, timing in timings.items():
+        compared[name] |= timing
+    return compared
 
 
 def _decode(
-    transcriber: Transcriber, params: dict, stream: "_Timed", corpus: Corpus, name: str
-) -> tuple[list[str], list[Clip], dict]:
-    """(texts, their clips without samples, timings). Reading audio does not count as decoding."""
-    compile_seconds = transcriber.warm_up(params)
-    texts, chosen = [], []
+    session: Session, corpus: Corpus, name: str, model: _Model
+) -> tuple[list[tuple[Clip, Label]], dict[str, Any]]:
+    """(clips without samples and their labels, timings). Reading audio does not count."""
+    watch = Stopwatch()
+    stream = _timed(clips(corpus.name, corpus, session.quarantine), watch)
     title = f"evaluate {corpus.name}, {name}"
-    start = time.perf_counter()
-    pairs = transcriber(params, stream)
-    for clip, label in progress(pairs, total=corpus.count, description=title, unit="clips"):
-        texts.append(label.text)
-        chosen.append(clip.without_samples())
-    seconds = time.perf_counter() - start - stream.seconds
-    audio_seconds = sum(clip.duration for clip in chosen)
+    pairs = []
+    with progress(total=corpus.count, description=title, unit="clips") as bar:
+        with watch.measure("evaluation"):
+            for clip, label in model.transcriber(model.params, stream):
+                pairs.append((clip.without_samples(), label))
+                bar.advance()
+    seconds = watch.seconds["evaluation"] - watch.seconds["data_wait"]
+    audio_seconds = sum(clip.duration for clip, _ in pairs)
     timings = {
+        "parameters": model.parameters,
         "audio_seconds": round(audio_seconds, 3),
         "seconds": round(seconds, 3),
-        "compile_seconds": round(compile_seconds, 3),
+        "compile_seconds": round(watch.seconds["compile"], 3),
         "real_time_factor": round(seconds / audio_seconds, 5) if audio_seconds else None,
     }
-    return texts, chosen, timings
+    watch.seconds["evaluation"] = seconds
+    tokens = sum(len(label.tokens) for _, label in pairs)
+    counts = {
+        "clips": len(pairs),
+        "audio_seconds": timings["audio_seconds"],
+        "target_tokens": tokens,
+    }
+    row = compute_row(f"evaluate {name}", 0, counts, {}, watch.take())
+    append_jsonl(session.folder.compute, [row])
+    return pairs, timings
 
 
-class _Timed:
-    """An iterable of clips that knows how long it was waited for."""
-
-    def __init__(self, source: Iterable[Clip]):
-        self._source = source
-        self.seconds = 0.0
-
-    def __iter__(self) -> Iterator[Clip]:
-        source = iter(self._source)
-        while True:
-            start = time.perf_counter()
-            clip = next(source, None)
-            self.seconds += time.perf_counter() - start
-            if clip is None:
-                return
-            yield clip
-
-
-def _compute_row(name: str, chosen: list[Clip], timings: dict) -> dict:
-    watch = Stopwatch()
-    watch.seconds.update(compile=timings["compile_seconds"], evaluation=timings["seconds"])
-    counts = {"clips": len(chosen), "audio_seconds": timings["audio_seconds"], "target_tokens": 0}
-    return compute_row(f"evaluate {name}", 0, counts, {}, watch.take())
+def _timed(source: Iterable[Clip], watch: Stopwatch) -> Iterator[Clip]:
+    """The clips, while the watch counts how long they are waited for."""
+    waiting = iter(source)
+    while True:
+        with watch.measure("data_wait"):
+            clip = next(waiting, None)
+        if clip is None:
+            return
+        yield clip
