@@ -18,7 +18,7 @@ from distil_jax.models.layers import (
     Attention,
     Compute,
     LayerNorm,
-    scan,
+    apply_stack,
     stack,
     unstack,
 )
@@ -110,7 +110,7 @@ class Encoder(nnx.Module):
         x = jax.nn.gelu(self.conv1(mel), approximate=False)
         x = jax.nn.gelu(self.conv2(x), approximate=False)
         x = constrain(x + self.positions[...].astype(x.dtype), "batch")
-        return self.norm(scan(self.blocks, x, self.compute.remat)).astype(x.dtype)
+        return self.norm(apply_stack(self.blocks, x, self.compute.remat)).astype(x.dtype)
 
 
 class LayerCache(NamedTuple):
@@ -196,14 +196,14 @@ class Decoder(nnx.Module):
         time = tokens.shape[1]
         x = constrain(self._embed(tokens, self.positions[:time]), "batch")
         mask = jnp.tril(jnp.ones((time, time), bool))
-        return self._finish(scan(self.blocks, x, self.compute.remat, encoded, mask))
+        return self._finish(apply_stack(self.blocks, x, self.compute.remat, encoded, mask))
 
     def start(self, encoded: jax.Array, length: int) -> tuple[Steps, Cache]:
         """What decoding token by token needs, laid out for it once, and an empty cache.
 
         encoded [b, s, d]; `length` is the most positions that will be decoded.
         """
-        blocks = unstack(self.blocks, self.config.decoder_layers)
+        blocks = unstack(self.blocks)
         heads, width = self.config.decoder_heads, self.config.d_model
         values = jnp.zeros((encoded.shape[0], heads, length, width // heads), encoded.dtype)
         keys = values.swapaxes(2, 3)
