@@ -6,7 +6,7 @@ each name is split over. The mesh always has the axes data, fsdp and tensor.
 
 from collections.abc import Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -50,7 +50,7 @@ class MeshConfig(Settings):
         return STRATEGIES[self.strategy]
 
 
-def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh of all devices (or of those given) with the axes data, fsdp, tensor."""
     devices = devices or jax.devices()
     shape = list(config.shape)

@@ -90,9 +90,22 @@ def read_json(path: Path) -> Any:
 def append_jsonl(path: Path, rows: Iterable[dict]) -> None:
     """Append rows to a JSON-lines file."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _drop_torn_line(path)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    with open(path, "a", encoding="utf-8") as file:
+    # File names need not be UTF-8; what of one is not stands in the log as an escape.
+    with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut off what a kill left of a last line, so that the next line stands for itself."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    with open(path, "rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read() != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def read_jsonl(path: Path) -> list[dict]:

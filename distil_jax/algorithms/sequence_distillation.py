@@ -7,6 +7,7 @@ encoder is a frozen copy of the teacher's, it runs once for both.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -120,7 +121,8 @@ class SequenceDistillation:
         return {name: jax.device_put(tree, place(tree)) for name, tree in constants.items()}
 
     @cached_property
-    def _state_shardings(self) -> TrainState:
+    def _state_shardings(self) -> Any:
+        """A TrainState of shardings."""
         trained = self._split[0]
         params = shardings(NAME_TABLE, trained, self.mesh, self.rules)
         opt_state = optax.tree_utils.tree_map_params(
@@ -130,7 +132,8 @@ class SequenceDistillation:
             params,
             transform_non_params=lambda _: replicated(self.mesh),
         )
-        return TrainState(replicated(self.mesh), params, opt_state)
+        step: Any = replicated(self.mesh)
+        return TrainState(step, params, opt_state)
 
     @cached_property
     def _jitted(self):
@@ -188,7 +191,8 @@ class SequenceDistillation:
         norm = optax.global_norm(gradients)
         good = jnp.isfinite(loss) & (norm <= self.config.exploded_norm)
         updates, opt_state = self._optimizer.update(gradients, state.opt_state, state.params)
-        new = TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
+        params: Any = optax.apply_updates(state.params, updates)
+        new = TrainState(state.step + 1, params, opt_state)
         new = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, state)
         rate = learning_rate(self.config.optimizer, self.config.steps)(state.step)
         return new, {"loss": loss, **means, "learning_rate": rate, "grad_norm": norm, "good": good}

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
 
 from distil_jax.data.targets import Target
 from distil_jax.errors import ConfigError
+
+Array = Any  # of numpy on the host, of jax on the devices
 
 
 @partial(
@@ -20,10 +23,10 @@ from distil_jax.errors import ConfigError
 class SpeechBatch:
     """samples [b, 480000] float32 at 16 kHz; inputs, labels [b, t] int32; mask [b, t] bool."""
 
-    samples: jax.Array | np.ndarray
-    inputs: jax.Array | np.ndarray
-    labels: jax.Array | np.ndarray
-    mask: jax.Array | np.ndarray
+    samples: Array
+    inputs: Array
+    labels: Array
+    mask: Array
 
 
 def pad_samples(clips: Sequence[np.ndarray], length: int) -> np.ndarray:

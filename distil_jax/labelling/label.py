@@ -1,6 +1,6 @@
 """Labelling: a teacher writes down what it hears in every clip of a corpus, shard by shard."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
@@ -49,7 +49,7 @@ def label_corpus(
     store.finish(shards)
 
 
-def _row(clip: Clip, label: Label, audio: dict[str, object]) -> dict:
+def _row(clip: Clip, label: Label, audio: Mapping[str, object]) -> dict:
     """A row of the label table. The bytes of a stream that cannot be reread go into it."""
     return {
         "id": clip.id,

@@ -1,4 +1,4 @@
-"""Labels on disk: Parquet files of a fixed number of utterances each, written whole or not at all."""
+"""Labels on disk: Parquet files of so many utterances each, written whole or not at all."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -60,7 +60,7 @@ def greedy(
     max_new_tokens: int,
     wanted: jax.Array,
 ) -> Decoded:
-    """Decode every row until all have ended. Stops as soon as the last wanted row of this device has.
+    """Decode every row until all have ended: all that are wanted, on this device.
 
     encoded [b, s, d]; prompt [b, p] (the start token at `start_position`); wanted [b] bool, False
     for rows that only fill up the batch.

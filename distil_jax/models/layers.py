@@ -23,11 +23,14 @@ _REMAT_POLICIES = {
 }
 
 
+Dtype = Literal["float32", "bfloat16"]
+
+
 class Compute(Settings):
     """How a model computes; none of it changes what the model is."""
 
     # Activations and matrix products; normalisation and softmax are always float32.
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
     # What the backward pass recomputes: nothing, all but matrix products, or every block.
     remat: Remat = "none"
 
@@ -43,7 +46,7 @@ class Linear(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., in] -> [..., out]"""
-        y = project(x, self.kernel[...], self.dtype)
+        y: jax.Array = project(x, self.kernel[...], self.dtype)  # pyright: ignore[reportAssignmentType]
         return (y if self.bias is None else y + self.bias[...]).astype(self.dtype)
 
 
@@ -121,7 +124,7 @@ def apply_stack(blocks: nnx.Module, x: jax.Array, remat: Remat, *extra: jax.Arra
     graph, state = nnx.split(blocks)
 
     def body(x: jax.Array, layer: nnx.State) -> tuple[jax.Array, None]:
-        return constrain(nnx.merge(graph, layer)(x, *extra), "batch"), None  # pyright: ignore
+        return constrain(nnx.merge(graph, layer)(x, *extra), "batch"), None  # pyright: ignore[reportCallIssue]
 
     if remat != "none":
         body = jax.checkpoint(body, policy=_REMAT_POLICIES[remat], prevent_cse=False)

@@ -1,6 +1,7 @@
 """Where parameters live: shardings from a model's name table and a strategy's rules."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, NamedSharding
@@ -17,7 +18,8 @@ def shardings(table: Sequence[Row], params: dict, mesh: Mesh, rules: Rules) -> d
     """
     rows = {row.path: row for row in table}
     placed = {}
-    for path, array in flatten_dict(params).items():
+    flat: dict[tuple[str, ...], Any] = flatten_dict(params)  # pyright: ignore[reportAssignmentType]
+    for path, array in flat.items():
         row = rows[path]
         axes = (None, *row.axes) if row.stacked else row.axes
         sharding = NamedSharding(mesh, rules.spec(axes))

@@ -42,7 +42,7 @@ class TokenRules:
         return mask
 
     def _timestamp_rules(self, logits: jax.Array, tokens: jax.Array, count: jax.Array) -> jax.Array:
-        """Timestamps come in pairs, never go back, open the text, and win when likelier than text."""
+        """Timestamps come in pairs, never go back, open the text, and win when likelier than it."""
         ids = jnp.arange(self.vocab_size)[None, :]
         is_timestamp = ids >= self.first_timestamp
         forbidden = ids == self.no_timestamps

@@ -29,7 +29,7 @@ from distil_jax.settings import Settings
 
 
 class WhisperConfig(Settings):
-    """The shape of a Whisper model: the fields of transformers' config that change what it computes."""
+    """The shape of a Whisper: the fields of transformers' config that change what it computes."""
 
     d_model: int
     encoder_layers: int
@@ -321,7 +321,7 @@ def _graph(config: WhisperConfig, compute: Compute) -> nnx.GraphDef:
 
 def bind(config: WhisperConfig, compute: Compute, params: dict) -> Whisper:
     """The module with these parameters; they may be arrays or tracers, in any dtype."""
-    return nnx.merge(_graph(config, compute), params)
+    return nnx.merge(_graph(config, compute), params)  # pyright: ignore[reportArgumentType]
 
 
 def init(config: WhisperConfig, seed: int = 0) -> dict:

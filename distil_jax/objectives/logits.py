@@ -20,7 +20,7 @@ class CrossEntropy(TokenObjective):
 
 
 class KLDivergence(TokenObjective):
-    """T^2 KL(teacher || student) with both softened by T (Hinton et al. 2015; Distil-Whisper, L_KL)."""
+    """T^2 KL(teacher || student), both softened by T (Hinton et al. 2015; Distil-Whisper, L_KL)."""
 
     name: Literal["kl"] = "kl"
     temperature: float = Field(default=2.0, gt=0)

@@ -95,11 +95,11 @@ def _decode(
     stream = _timed(clips(corpus.name, corpus, session.quarantine), watch)
     title = f"evaluate {corpus.name}, {name}"
     pairs = []
-    with progress(total=corpus.count, description=title, unit="clips") as bar:
-        with watch.measure("evaluation"):
-            for clip, label in model.transcriber(model.params, stream):
-                pairs.append((clip.without_samples(), label))
-                bar.advance()
+    bar = progress(total=corpus.count, description=title, unit="clips")
+    with bar, watch.measure("evaluation"):
+        for clip, label in model.transcriber(model.params, stream):
+            pairs.append((clip.without_samples(), label))
+            bar.advance()
     seconds = watch.seconds["evaluation"] - watch.seconds["data_wait"]
     audio_seconds = sum(clip.duration for clip, _ in pairs)
     timings = {

@@ -14,7 +14,7 @@ from distil_jax.data.speech import Corpus, open_corpus
 from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.mesh import make_mesh
-from distil_jax.models.layers import Compute
+from distil_jax.models.layers import Compute, Dtype
 from distil_jax.models.pretrained import Pretrained, load_pretrained
 from distil_jax.models.whisper import WhisperConfig
 from distil_jax.run import RunFolder, fingerprint, write_text
@@ -92,7 +92,7 @@ class Session:
         return fingerprint(self.teacher.fingerprint, label, data)
 
 
-def compute_dtype(setting: str) -> str:
+def compute_dtype(setting: Dtype | Literal["auto"]) -> Dtype:
     """What `auto` means here: bfloat16, but float32 on a CPU."""
     if setting != "auto":
         return setting

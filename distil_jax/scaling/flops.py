@@ -38,6 +38,6 @@ def linear(rows: float, inputs: int, outputs: int, inputs_are_constant: bool = F
 
 
 def attention(queries: float, keys: float, width: int) -> Flops:
-    """Scores and mixing of `queries` against `keys` over all heads (their widths sum to `width`)."""
+    """Scores and mixing of `queries` against `keys`, over heads whose widths sum to `width`."""
     products = 4.0 * queries * keys * width
     return Flops(products, 2.0 * products, 0.0)

@@ -1,4 +1,4 @@
-"""A student made of some of its teacher's layers (Distil-Whisper, arXiv:2311.00430, section 3.1)."""
+"""A student made of some of its teacher's layers (Distil-Whisper, arXiv:2311.00430, 3.1)."""
 
 import jax
 import numpy as np
@@ -25,7 +25,7 @@ def spaced_layers(teacher_layers: int, kept: int) -> list[int]:
 
 
 def student_shape(teacher: WhisperConfig, config: StudentConfig) -> WhisperConfig:
-    """The student's model config. Raises ConfigError when it is to have more layers than there are."""
+    """The student's model config. Raises ConfigError where it asks for more layers than there are."""
     layers = {}
     for side in ("encoder_layers", "decoder_layers"):
         wanted, there = getattr(config, side), getattr(teacher, side)
@@ -39,7 +39,7 @@ def student_shape(teacher: WhisperConfig, config: StudentConfig) -> WhisperConfi
 
 
 def copy_layers(params: dict, teacher: WhisperConfig, student: WhisperConfig) -> dict:
-    """The student's parameters: blocks at `spaced_layers`, embeddings, positions and norms whole."""
+    """The student's parameters: blocks at `spaced_layers`, all that is no block as it is."""
 
     def copied(side: str) -> dict:
         there, kept = getattr(teacher, f"{side}_layers"), getattr(student, f"{side}_layers")

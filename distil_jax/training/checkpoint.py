@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orbax.checkpoint import v1 as ocp
 
@@ -26,7 +27,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, fingerprint: str, keep_latest: int, keep_best: int):
-        policies = ocp.training.preservation_policies
+        policies: Any = ocp.training.preservation_policies
         best = policies.BestN(
             get_metric_fn=lambda metrics: metrics[_ERROR_RATE],
             reverse=True,
@@ -34,10 +35,11 @@ class Checkpoints:
             keep_checkpoints_without_metrics=False,
         )
         keep = policies.AnyPreservationPolicy([policies.LatestN(keep_latest), best])
+        decisions: Any = ocp.training.save_decision_policies
         self._folder, self._fingerprint = folder, fingerprint
-        self._checkpointer = ocp.training.Checkpointer(
-            folder.resolve(),
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+        self._checkpointer: Any = ocp.training.Checkpointer(
+            str(folder.resolve()),
+            save_decision_policy=decisions.FixedIntervalPolicy(1),
             preservation_policy=keep,
         )
 

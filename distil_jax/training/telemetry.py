@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,10 +18,10 @@ _COMPILE_EVENTS = (
 _compile_seconds = 0.0
 
 
-def _on_event(event: str, seconds: float, **_: object) -> None:
+def _on_event(event: str, duration_secs: float, **_: object) -> None:
     global _compile_seconds
     if event in _COMPILE_EVENTS:
-        _compile_seconds += seconds
+        _compile_seconds += duration_secs
 
 
 jax.monitoring.register_event_duration_secs_listener(_on_event)
@@ -31,7 +31,7 @@ class Stopwatch:
     """Wall seconds by kind. What JAX spends on compiling is told apart from what surrounds it."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def measure(self, kind: str) -> Iterator[None]:
