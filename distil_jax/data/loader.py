@@ -52,7 +52,7 @@ class Loader(Protocol):
 
 
 def make_loader(examples: Sequence[Example], ids: TargetTokens, config: LoaderConfig) -> Loader:
-    """Batches of `examples`, without end. The same seed gives the same batches, from any position."""
+    """Batches of `examples`, without end. A seed gives the same batches, from any position."""
     order = BatchOrder([len(e.label) for e in examples], config.batch_size, config.seed)
 
     class Load(grain.transforms.RandomMap):
@@ -64,7 +64,7 @@ def make_loader(examples: Sequence[Example], ids: TargetTokens, config: LoaderCo
 
     numbers = grain.MapDataset.range(np.iinfo(np.int32).max).seed(config.seed)
     options = grain.ReadOptions(config.threads, config.read_ahead)
-    return iter(numbers.random_map(Load()).to_iter_dataset(options))  # pyright: ignore
+    return iter(numbers.random_map(Load()).to_iter_dataset(options))  # pyright: ignore[reportReturnType]
 
 
 def _target(example: Example, ids: TargetTokens, config: LoaderConfig, rng: np.random.Generator):

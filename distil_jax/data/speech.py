@@ -1,5 +1,6 @@
 """Speech in: where recordings and transcripts come from, and clips of at most 30 seconds."""
 
+import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,20 +9,32 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from distil_jax.data.audio import MAX_SAMPLES, SAMPLE_RATE, BadAudio, read_audio
+from distil_jax.data.audio import (
+    MAX_SAMPLES,
+    SAMPLE_RATE,
+    SHORTEST_SECONDS,
+    BadAudio,
+    read_audio,
+    read_part,
+)
 from distil_jax.data.quarantine import Quarantine
+from distil_jax.data.text import languages
+from distil_jax.errors import UserError
 from distil_jax.settings import Settings
 
-_READ_AHEAD = 32  # utterances decoded before they are asked for
+# What may be decoded before it is asked for; bytes, so that long recordings do not fill the memory.
+_READ_AHEAD_UTTERANCES = 32
+_READ_AHEAD_BYTES = 64 << 20
 
 
 class SpeechConfig(Settings):
     """One source of speech."""
 
     # A folder with manifest.jsonl, or of audio (transcripts in .txt files of the same name, or
-    # none); a .parquet or .arrow file; a folder saved by `datasets`; or an id on the hub.
+    # none), or a manifest; a .parquet or .arrow file; a folder of Parquet files or saved by
+    # `datasets`; or an id on the hub (owner/name) when nothing of this name is on the disk.
     # `package:NAME/path` is a path inside an installed package.
     path: str
     # Of a dataset: its configuration, split, and whether to stream it.
@@ -40,6 +53,20 @@ class SpeechConfig(Settings):
     # Take only the first so many.
     limit: int | None = Field(default=None, ge=1)
 
+    @field_validator("share")
+    @classmethod
+    def _share_in_order(cls, share: tuple[float, float]) -> tuple[float, float]:
+        if not 0.0 <= share[0] < share[1] <= 1.0:
+            raise ValueError(f"expected [low, high] with 0 <= low < high <= 1, got {list(share)}")
+        return share
+
+    def takes(self, id: str) -> bool:
+        """Whether the hash of an utterance's id, as a number from 0 to 1, lies in `share`."""
+        if self.share == (0.0, 1.0):
+            return True
+        digest = hashlib.sha256(id.encode()).digest()
+        return self.share[0] <= int.from_bytes(digest[:7], "big") / 2**56 < self.share[1]
+
 
 @dataclass(frozen=True)
 class Utterance:
@@ -55,7 +82,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Clip:
-    """At most 30 seconds of speech. samples: float32 at 16 kHz; start: seconds into the utterance."""
+    """At most 30 s of speech. samples: float32 at 16 kHz; start: seconds into the utterance."""
 
     id: str
     corpus: str
@@ -80,11 +107,18 @@ class Clip:
 class Corpus(Protocol):
     """Utterances in an order that never changes."""
 
-    name: str
-    # How many utterances there are; None for a stream.
-    count: int | None
-    # Whether `fetch` works.
-    random_access: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def count(self) -> int | None:
+        """How many utterances there are; None where only reading them all would tell."""
+        ...
+
+    @property
+    def random_access(self) -> bool:
+        """Whether `fetch` works."""
+        ...
 
     def __iter__(self) -> Iterator[Utterance]: ...
 
@@ -104,39 +138,70 @@ def clips(name: str, utterances: Iterable[Utterance], quarantine: Quarantine) ->
     """Decode utterances in threads, in order; set aside what cannot be used.
 
     name: of the corpus. A recording over 30 s without a transcript is cut into pieces `ID#0`,
-    `ID#1`, ...; with one it is set aside, because its text cannot be divided.
+    `ID#1`, ...; with one it is set aside, because its text cannot be divided. A last piece under
+    0.1 s is set aside by its own id.
     """
     with ThreadPoolExecutor() as pool:
-        ahead: deque[tuple[Utterance, Future]] = deque()
+        ahead: deque[tuple[Utterance, Future, int]] = deque()
         for utterance in utterances:
-            ahead.append((utterance, pool.submit(_decode, name, utterance)))
-            if len(ahead) >= _READ_AHEAD:
-                yield from _result(name, *ahead.popleft(), quarantine)
+            ahead.append((utterance, pool.submit(_decode, name, utterance), _bytes(utterance)))
+            while ahead and _far_enough(ahead):
+                yield from _result(name, *ahead.popleft()[:2], quarantine)
         while ahead:
-            yield from _result(name, *ahead.popleft(), quarantine)
+            yield from _result(name, *ahead.popleft()[:2], quarantine)
 
 
 def load_clip(audio: Path | bytes, start: float) -> np.ndarray:
-    """The samples of one clip again, from its utterance's audio and where it starts in it."""
-    first = round(start * SAMPLE_RATE)
-    return read_audio(audio)[first : first + MAX_SAMPLES]
+    """The samples of one clip again: float32 [n <= 480000] at 16 kHz.
 
-
-def _result(name: str, utterance: Utterance, decoded: Future, quarantine: Quarantine) -> list[Clip]:
+    audio: of its utterance; start: where it begins in it, in seconds. Only that part is decoded.
+    Raises UserError when the recording can no longer be read.
+    """
     try:
-        return decoded.result()
+        return read_part(audio, start)
+    except BadAudio as error:
+        what = audio if isinstance(audio, Path) else "a recording kept with its label"
+        raise UserError(f"{what} was fit to use before and is no longer: {error.reason}") from None
+
+
+def _bytes(utterance: Utterance) -> int:
+    """Of the encoded recording; 0 where it is not known."""
+    try:
+        audio = utterance.audio
+        return audio.stat().st_size if isinstance(audio, Path) else len(audio or b"")
+    except (OSError, ValueError):
+        return 0
+
+
+def _far_enough(ahead: deque[tuple[Utterance, Future, int]]) -> bool:
+    sizes = sum(size for *_, size in ahead)
+    return len(ahead) >= _READ_AHEAD_UTTERANCES or sizes >= _READ_AHEAD_BYTES
+
+
+def _result(
+    name: str, utterance: Utterance, decoded: Future, quarantine: Quarantine
+) -> Iterator[Clip]:
+    try:
+        pieces: list[Clip] = decoded.result()
     except BadAudio as error:
         quarantine.add(name, utterance.id, error.reason)
-        return []
+        return
+    for clip in pieces:
+        if clip.duration < SHORTEST_SECONDS:
+            quarantine.add(name, clip.id, f"too short: the last {clip.duration:.4f} s of a file")
+        else:
+            yield clip
 
 
 def _decode(name: str, utterance: Utterance) -> list[Clip]:
     if utterance.problem is not None or utterance.audio is None:
         raise BadAudio(utterance.problem or "missing: no audio")
+    if utterance.language is not None and utterance.language not in languages():
+        raise BadAudio(f"language {utterance.language!r} is none that Whisper knows")
     samples = read_audio(utterance.audio)
     if len(samples) > MAX_SAMPLES and utterance.text is not None:
         seconds = len(samples) / SAMPLE_RATE
-        raise BadAudio(f"too long: {seconds:.1f} s, and its transcript cannot be divided at 30 s")
+        raise BadAudio(f"longer than 30 s ({seconds:.1f} s), and its transcript cannot be divided")
     starts = range(0, len(samples), MAX_SAMPLES)
     return [
         Clip(

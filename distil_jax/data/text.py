@@ -8,8 +8,8 @@ import json
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.metadata import distribution
+from functools import cache
+from importlib.resources import files
 from typing import Literal
 
 import jiwer
@@ -18,11 +18,6 @@ Unit = Literal["word", "character"]
 
 # Written without spaces between words: errors are counted in characters.
 _UNSPACED = {"zh", "yue", "ja", "th", "lo", "my", "km", "bo"}
-# Combining marks are vowels here; the basic normaliser would strip them and with them the words.
-_MARKS_ARE_LETTERS = {
-    *("as", "bn", "gu", "hi", "kn", "ml", "mr", "ne", "pa", "sa", "sd", "si", "ta", "te", "ur"),
-    *("th", "lo", "my", "km", "bo", "ar", "fa", "he", "yi"),
-}
 
 
 @dataclass(frozen=True)
@@ -53,13 +48,22 @@ class Errors:
 
 
 def language_code(language: str | None) -> str | None:
-    """ "English", "<|en|>" and "en" are all "en"."""
+    """ "English", "<|en|>", "en-US" and "en" are all "en". What Whisper has no code for stays."""
     if language is None:
         return None
     from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
     name = language.strip().lower().removeprefix("<|").removesuffix("|>")
-    return TO_LANGUAGE_CODE.get(name, name)
+    primary = name.replace("_", "-").partition("-")[0]
+    return TO_LANGUAGE_CODE.get(name, primary if primary in languages() else name)
+
+
+@cache
+def languages() -> frozenset[str]:
+    """The codes of the languages that Whisper knows."""
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    return frozenset(LANGUAGES)
 
 
 def unit(language: str | None) -> Unit:
@@ -68,11 +72,15 @@ def unit(language: str | None) -> Unit:
 
 
 def normaliser(language: str | None) -> Callable[[str], str]:
-    """Whisper's normaliser for a language; None: the basic one."""
+    """Whisper's normaliser for a language; None: the basic one.
+
+    The basic one keeps combining marks: Whisper's own puts a space in their place, which takes the
+    vowels out of Indic words and divides them. Text whose marks all compose is the same in both.
+    """
     return _normaliser(language_code(language))
 
 
-@lru_cache
+@cache
 def _normaliser(code: str | None) -> Callable[[str], str]:
     from transformers.models.whisper.english_normalizer import (
         BasicTextNormalizer,
@@ -81,22 +89,28 @@ def _normaliser(code: str | None) -> Callable[[str], str]:
 
     if code == "en":
         return EnglishTextNormalizer(_british_to_american())
-    return _keep_marks if code in _MARKS_ARE_LETTERS else BasicTextNormalizer()
+    basic = BasicTextNormalizer()
+    basic.clean = _without_symbols
+    return basic
 
 
 def _british_to_american() -> dict[str, str]:
-    """The spelling table of Whisper's English normaliser (its package's code is not imported)."""
-    path = "whisper_normalizer/normalizers/english.json"
-    file = distribution("whisper_normalizer").locate_file(path)
-    with open(str(file), encoding="utf-8") as text:
-        return json.load(text)
+    """The spelling table of Whisper's English normaliser; neither transformers nor CTranslate2
+    folders have it."""
+    import whisper_normalizer  # holds a version and the table; its normalisers are not imported
+
+    table = files(whisper_normalizer).joinpath("normalizers/english.json")
+    return json.loads(table.read_text(encoding="utf-8"))
 
 
-def _keep_marks(text: str) -> str:
-    """The basic normaliser, but with combining marks left where they are."""
-    kept = unicodedata.normalize("NFKC", text.lower())
-    spaced = (" " if unicodedata.category(c)[0] in "SP" else c for c in kept)
-    return " ".join("".join(spaced).split())
+def _without_symbols(s: str) -> str:
+    """Symbols and punctuation become spaces; marks stay with the letter that they belong to."""
+    kept: list[str] = []
+    for character in unicodedata.normalize("NFKC", s):
+        kind = unicodedata.category(character)[0]
+        stays = kind not in "MSP" or (kind == "M" and kept and not kept[-1].isspace())
+        kept.append(character if stays else " ")
+    return "".join(kept)
 
 
 def units(text: str, language: str | None) -> list[str]:

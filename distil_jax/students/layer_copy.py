@@ -25,7 +25,7 @@ def spaced_layers(teacher_layers: int, kept: int) -> list[int]:
 
 
 def student_shape(teacher: WhisperConfig, config: StudentConfig) -> WhisperConfig:
-    """The student's model config. Raises ConfigError where it asks for more layers than there are."""
+    """The student's model config. Raises ConfigError where it asks for too many layers."""
     layers = {}
     for side in ("encoder_layers", "decoder_layers"):
         wanted, there = getattr(config, side), getattr(teacher, side)

@@ -1,0 +1,63 @@
+"""Log-mel on the device against transformers' feature extractor."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from distil_jax.data.audio import read_audio
+from distil_jax.data.batch import pad_samples
+from distil_jax.models.log_mel import CLIP_SAMPLES, SAMPLE_RATE, log_mel
+
+transformers = pytest.importorskip("transformers")
+
+TOLERANCE = 1e-4
+TIME = np.arange(5 * SAMPLE_RATE) / SAMPLE_RATE
+RNG = np.random.default_rng(0)
+
+
+def signals() -> dict[str, np.ndarray]:
+    """What is hard in float32: tones far above everything else, silence, full scale, steps."""
+    tone = np.sin(2 * np.pi * 1000 * TIME)
+    return {
+        "noise": RNG.normal(0, 0.1, TIME.shape),
+        "quiet noise": RNG.normal(0, 1e-4, TIME.shape),
+        "tone": 0.5 * tone,
+        "full-scale low tone": np.sin(2 * np.pi * 60 * TIME),
+        "quiet tone": 1e-3 * tone,
+        "clipped": np.clip(3 * tone, -1, 1),
+        "chirp": 0.5 * np.sin(2 * np.pi * 800 * TIME**2),
+        "silence, then noise": np.where(TIME < 2.5, 0.0, RNG.normal(0, 0.1, TIME.shape)),
+        "offset": np.full(TIME.shape, 0.5),
+        "click": np.eye(1, len(TIME), 1000)[0],
+        "silence": np.zeros(TIME.shape),
+        "30 s": RNG.normal(0, 0.1, CLIP_SAMPLES),
+    }
+
+
+def difference(samples: np.ndarray, n_mels: int) -> float:
+    extractor = transformers.WhisperFeatureExtractor(feature_size=n_mels)
+    samples = samples.astype(np.float32)
+    expected = extractor(samples, sampling_rate=SAMPLE_RATE, return_tensors="np").input_features
+    got = jax.jit(log_mel, static_argnums=1)(pad_samples([samples], CLIP_SAMPLES), n_mels)
+    return float(np.abs(np.asarray(got)[0].T - expected[0]).max())
+
+
+@pytest.mark.parametrize("name", signals())
+@pytest.mark.parametrize("n_mels", [80, 128])
+def test_signals(name, n_mels):
+    assert difference(signals()[name], n_mels) <= TOLERANCE
+
+
+@pytest.mark.parametrize("n_mels", [80, 128])
+def test_recordings_of_the_package(n_mels, repository):
+    for path in sorted((repository / "distil_jax/quickstart/test").glob("*.opus"))[:8]:
+        assert difference(read_audio(path), n_mels) <= TOLERANCE, path.name
+
+
+@pytest.mark.shared_data
+def test_recordings_of_many_voices(shared_data: Path):
+    for folder in sorted((shared_data / "speech").iterdir()):
+        for path in sorted(folder.glob("*.flac"))[:6]:
+            assert difference(read_audio(path), 80) <= TOLERANCE, path
