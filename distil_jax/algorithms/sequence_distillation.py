@@ -188,7 +188,7 @@ class SequenceDistillation:
 
     def _apply(self, state: TrainState, gradients: dict, loss: jax.Array, means: dict):
         """The optimizer's update; an unsound gradient leaves the state as it is and says so."""
-        norm = optax.global_norm(gradients)
+        norm = optax.tree.norm(gradients)
         good = jnp.isfinite(loss) & (norm <= self.config.exploded_norm)
         updates, opt_state = self._optimizer.update(gradients, state.opt_state, state.params)
         params: Any = optax.apply_updates(state.params, updates)
