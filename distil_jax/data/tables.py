@@ -98,8 +98,6 @@ def holds_tables(path: Path) -> bool:
 
 def open_table(name: str, config: SpeechConfig, path: Path | None) -> TableCorpus:
     """path: on this disk; None: config.path is an id on the hub."""
-    import datasets
-
     try:
         dataset = _load(config, path)
     except UserError:
@@ -113,12 +111,22 @@ def open_table(name: str, config: SpeechConfig, path: Path | None) -> TableCorpu
     if columns is not None:
         dataset = dataset.select_columns(_wanted_columns(name, config, columns))
     try:
-        audio = datasets.Audio(decode=False)
-        return TableCorpus(name, config, dataset.cast_column(config.audio_column, audio))
+        return TableCorpus(name, config, _undecoded(dataset, config.audio_column))
     except Exception as error:
         raise UserError(
             f"data {name}: {config.path}: column {config.audio_column!r} holds no audio: {error}"
         ) from error
+
+
+def _undecoded(dataset: Any, column: str) -> Any:
+    """The dataset with its audio as bytes or path. Raises when the column holds something else."""
+    import datasets
+
+    audio = datasets.Audio(decode=False)
+    if dataset.features:  # of a stream, the cast itself would raise only when it is read
+        kind = datasets.Features({column: dataset.features[column]})
+        datasets.Dataset.from_dict({column: []}, kind).cast_column(column, audio)
+    return dataset.cast_column(column, audio)
 
 
 def _wanted_columns(name: str, config: SpeechConfig, columns: list[str]) -> list[str]:

@@ -1,28 +1,14 @@
 """Any bytes at all: samples, or a reason."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
 from distil_jax.data.audio import MAX_SAMPLES, SAMPLE_RATE, BadAudio, read_audio, read_part
+from tests.made_up_sound import encoded, tone
 
 FORMATS = [("WAV", None), ("FLAC", None), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", None)]
-
-
-def tone(seconds: float, rate: int = SAMPLE_RATE, hertz: float = 440.0) -> np.ndarray:
-    return 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
-
-
-def encoded(samples: np.ndarray, rate: int = SAMPLE_RATE, form="WAV", subtype=None) -> bytes:
-    """In blocks: libsndfile's Vorbis encoder overflows the stack on a minute written at once."""
-    file, channels = io.BytesIO(), 1 if samples.ndim == 1 else samples.shape[1]
-    with soundfile.SoundFile(file, "w", rate, channels, subtype, format=form) as out:
-        for first in range(0, len(samples), rate):
-            out.write(samples[first : first + rate])
-    return file.getvalue()
 
 
 def reason(source: Path | bytes) -> str:
