@@ -1,0 +1,150 @@
+"""Greedy labelling of real recordings, ours against transformers and CTranslate2, all in float32.
+
+    python -m tests.benchmarks.labelling [--model base] [--clips 64] [--rounds 3]
+
+Compared: labelling.transcriber.Transcriber, as `distil-jax label` calls it, with its scores;
+`generate` of transformers' Whisper in PyTorch with SDPA attention; CTranslate2, the engine of
+faster-whisper, called directly so that it too gets whole batches.
+
+The same in all: the weights; decoded clips in memory, in their order, in batches of 16; log-mel
+from samples; the prompt; at most 128 new tokens; tokens to text. The log-mel of transformers and
+ours is of clips padded to 30 s; CTranslate2's is faster-whisper's own: it costs less, because the
+clip comes first and the padding after, and differs a little, which may change a text.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks import figures, harness, materials
+from tests.benchmarks.harness import Contender
+
+OURS, TRANSFORMERS, CTRANSLATE2 = "ours", "transformers", "CTranslate2"
+Run = Callable[[], list[str]]
+
+
+def prepare(folder: Path, model: str, count: int) -> dict[str, Any]:
+    materials.write_torch_model(folder / "torch", model)
+    materials.write_ctranslate2_model(folder / "ctranslate2", model)
+    return {"seconds of audio": round(materials.write_clips(folder / "clips.npz", count), 2)}
+
+
+def ours(folder: Path, model: str) -> Run:
+    from distil_jax.allocator import keep_freed_memory
+    from distil_jax.data.speech import Clip
+    from distil_jax.labelling.settings import DecodeConfig
+    from distil_jax.labelling.transcriber import Transcriber
+    from distil_jax.mesh import MeshConfig, make_mesh
+    from distil_jax.models.layers import Compute
+    from distil_jax.models.pretrained import load_pretrained
+
+    keep_freed_memory()  # as every run does
+    loaded = load_pretrained(materials.locations(model))
+    transcriber = Transcriber(
+        loaded.config,
+        loaded.vocabulary,
+        loaded.generation_config,
+        DecodeConfig(batch_size=materials.BATCH, max_new_tokens=materials.MAX_NEW_TOKENS),
+        make_mesh(MeshConfig()),
+        MeshConfig().rules,
+        Compute(),
+    )
+    params = transcriber.place(loaded.params)
+    clips = [
+        Clip(str(i), "benchmark", str(i), 0.0, samples, None, "en", None)
+        for i, samples in enumerate(materials.read_clips(folder / "clips.npz").samples)
+    ]
+    return lambda: [label.text for _, label in transcriber(params, clips)]
+
+
+def transformers(folder: Path) -> Run:
+    import torch
+    from transformers import WhisperTokenizer
+
+    model = materials.torch_model(folder / "torch").eval()
+    features = materials.torch_features(folder / "torch")
+    tokenizer = WhisperTokenizer.from_pretrained(folder / "torch")
+    options: dict[str, Any] = {"max_new_tokens": materials.MAX_NEW_TOKENS, "num_beams": 1}
+    if model.generation_config.is_multilingual:
+        options |= {"language": "en", "task": "transcribe"}
+
+    batches = materials.read_clips(folder / "clips.npz").batches
+
+    @torch.inference_mode()
+    def run() -> list[str]:
+        tokens = [model.generate(features(batch), **options) for batch in batches]
+        return [t for b in tokens for t in tokenizer.batch_decode(b, skip_special_tokens=True)]
+
+    return run
+
+
+def ctranslate2(folder: Path) -> Run:
+    import os
+
+    import numpy as np
+    from ctranslate2 import StorageView
+    from ctranslate2.models import Whisper
+    from faster_whisper.audio import pad_or_trim
+    from faster_whisper.feature_extractor import FeatureExtractor
+    from tokenizers import Tokenizer
+
+    threads = len(os.sched_getaffinity(0))
+    path = folder / "ctranslate2"
+    model = Whisper(str(path), compute_type="float32", intra_threads=threads)
+    features, tokenizer = FeatureExtractor(), Tokenizer.from_file(str(path / "tokenizer.json"))
+    prompt = json.loads((path / "prompt.json").read_text(encoding="utf-8"))
+    batches = materials.read_clips(folder / "clips.npz").batches
+    limit = len(prompt) + materials.MAX_NEW_TOKENS
+
+    def run() -> list[str]:
+        texts = []
+        for batch in batches:
+            mel = np.stack([pad_or_trim(features(clip)[:, :-1]) for clip in batch])
+            view = StorageView.from_array(np.ascontiguousarray(mel, np.float32))
+            found = model.generate(view, [prompt] * len(batch), beam_size=1, max_length=limit)
+            texts += tokenizer.decode_batch([each.sequences_ids[0] for each in found])
+        return texts
+
+    return run
+
+
+def agreement(texts: dict[str, list[str]]) -> dict[str, str]:
+    """On how many clips each peer's normalised text is ours."""
+    from distil_jax.data.text import normaliser
+
+    clean = normaliser("en")
+    plain = {name: [clean(text) for text in each] for name, each in texts.items()}
+    same = {n: sum(a == b for a, b in zip(plain[OURS], plain[n], strict=True)) for n in plain}
+    return {
+        f"same text as {OURS}: {n}": f"{same[n]} of {len(plain[n])}" for n in plain if n != OURS
+    }
+
+
+def main() -> None:
+    parser = harness.parser(__doc__)
+    parser.add_argument("--model", choices=materials.MODELS, default="tiny.en")
+    parser.add_argument("--clips", type=int, default=64)
+    options = parser.parse_args()
+    machine = figures.machine(options.cores)
+    pairs = [(OURS, TRANSFORMERS), (OURS, CTRANSLATE2)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        facts = harness.aside(prepare, folder, options.model, options.clips)
+        contenders = [
+            Contender(OURS, ours, (folder, options.model)),
+            Contender(TRANSFORMERS, transformers, (folder,)),
+            Contender(CTRANSLATE2, ctranslate2, (folder,)),
+        ]
+        timings = harness.measure(contenders, options.rounds, options.cores)
+    texts = {name: timing.warm_up[0] for name, timing in timings.items()}
+    facts |= harness.aside(agreement, texts)
+    for name, timing in timings.items():
+        clips, audio = len(texts[name]) / timing.median, facts["seconds of audio"] / timing.median
+        facts[name] = f"{clips:.2f} clips/s, {audio:.1f} seconds of audio in a second"
+    figures.report(timings, pairs, machine, vars(options) | facts, options.json)
+
+
+if __name__ == "__main__":
+    main()
