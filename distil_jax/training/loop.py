@@ -30,6 +30,16 @@ class Batches(Protocol):
     def set_state(self, state: dict) -> None: ...
 
 
+@dataclass(frozen=True)
+class _Update:
+    """A step that was sent off: its metrics, still on the devices, and what it took."""
+
+    step: int
+    metrics: dict[str, jax.Array]
+    counts: dict[str, float]
+    flops: dict[str, float]
+
+
 @dataclass(eq=False)
 class Training:
     """One run of an algorithm over batches, from wherever it stands to its last step.
@@ -55,15 +65,15 @@ class Training:
         """Train up to `config.steps`. Killed at any moment and called again, it ends the same."""
         # NOTE: keep the order of what follows: step, look at the step before, log, validate, save.
         state, done = self._begin()
-        waiting: tuple[int, dict] | None = None
+        waiting: _Update | None = None
         with progress(total=self.config.steps, description="train", unit="steps", done=done) as bar:
             for step in range(done + 1, self.config.steps + 1):
-                state, metrics = self._step(state)
+                state, update = self._step(step, state)
                 if waiting:
-                    bar.advance(1, note=self._look(state, *waiting))
-                waiting = step, metrics
+                    bar.advance(1, note=self._look(state, waiting))
+                waiting = update
                 if step % self.config.save_every == 0 or step == self.config.steps:
-                    bar.advance(1, note=self._look(state, *waiting))
+                    bar.advance(1, note=self._look(state, waiting))
                     waiting = None
                     self._save(step, state)
         return state
@@ -80,19 +90,22 @@ class Training:
         self.metrics.rewind(restored.step)
         return restored.state, restored.step
 
-    def _step(self, state: TrainState) -> tuple[TrainState, dict]:
+    def _step(self, step: int, state: TrainState) -> tuple[TrainState, _Update]:
         with self.watch.measure("data_wait"):
             batch = next(self.batches)
             placed = self.place(batch)
-        self._counts.update(self.count(batch))
-        self._flops.update(self.algorithm.flops(batch))
+        counts, flops = self.count(batch), self.algorithm.flops(batch)
         with self.watch.measure("step"):
-            return self.algorithm.step(state, placed)
+            state, metrics = self.algorithm.step(state, placed)
+        return state, _Update(step, metrics, counts, flops)
 
-    def _look(self, state: TrainState, step: int, metrics: dict) -> str:
+    def _look(self, state: TrainState, update: _Update) -> str:
         """Wait for a step's metrics, stop if it went wrong, log it if it is its turn."""
+        step = update.step
         with self.watch.measure("step"):
-            values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+            values = {name: float(value) for name, value in jax.device_get(update.metrics).items()}
+        self._counts.update(update.counts)
+        self._flops.update(update.flops)
         if not values.pop("good"):
             self._stop(state, step, values)
         if step % self.config.log_every == 0 or step == self.config.steps:

@@ -1,0 +1,125 @@
+"""The loop: what is logged and kept, and that stopping it anywhere changes nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from distil_jax.errors import UserError
+from distil_jax.mesh import MeshConfig, split_batch
+from distil_jax.run import read_jsonl
+from distil_jax.training.checkpoint import Checkpoints
+from distil_jax.training.loop import Training
+from distil_jax.training.state import TrainState
+from distil_jax.training.telemetry import MetricsLog
+from tests.made_up_training import ONE_DEVICE, TRAIN, batch, distillation
+
+STEPS = 8
+CONFIG = TRAIN.model_copy(
+    update={"steps": STEPS, "log_every": 1, "save_every": 2, "validate_every": 4}
+)
+
+
+class Batches:
+    """Batch number i is made of seed i. `spoilt` has samples that are no numbers; at `dies_at` the
+    process is gone."""
+
+    def __init__(self, spoilt: int = -1, dies_at: int = -1):
+        self.next, self.spoilt, self.dies_at = 0, spoilt, dies_at
+
+    def __next__(self) -> Any:
+        if self.next == self.dies_at:
+            raise KeyboardInterrupt
+        made = batch(self.next)
+        if self.next == self.spoilt:
+            made.samples[0] = np.nan
+        self.next += 1
+        return made
+
+    def get_state(self) -> dict:
+        return {"next": self.next}
+
+    def set_state(self, state: dict) -> None:
+        self.next = state["next"]
+
+
+def run(
+    folder: Path, batches: Batches, mesh: MeshConfig = ONE_DEVICE, settings=CONFIG
+) -> TrainState:
+    algorithm = distillation(settings, mesh)
+    sharding = split_batch(algorithm.mesh, algorithm.rules)
+    with Checkpoints(folder / "checkpoints", "made up", 2, 1) as checkpoints:
+        return Training(
+            algorithm=algorithm,
+            batches=batches,
+            config=settings,
+            checkpoints=checkpoints,
+            metrics=MetricsLog(folder / "metrics.jsonl"),
+            compute_path=folder / "compute.jsonl",
+            place=lambda b: jax.device_put(b, sharding),
+            count=lambda b: {"clips": len(b.samples), "target_tokens": int(b.mask.sum())},
+            validate=lambda state: 40.0 - int(state.step),
+        ).run()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[TrainState, Path]:
+    folder = tmp_path_factory.mktemp("whole")
+    return jax.device_get(run(folder, Batches())), folder
+
+
+def test_every_step_is_logged_and_counted_once(whole):
+    _, folder = whole
+    metrics = read_jsonl(folder / "metrics.jsonl")
+    assert [row["step"] for row in metrics if row["kind"] == "train"] == [*range(1, STEPS + 1)]
+    assert [row["step"] for row in metrics if row["kind"] == "validation"] == [4, 8]
+    compute = read_jsonl(folder / "compute.jsonl")
+    assert sum(row["clips"] for row in compute) == STEPS * 8
+    assert sum(row["target_tokens"] for row in compute) == sum(
+        batch(i).mask.sum() for i in range(STEPS)
+    )
+    per_step = distillation(CONFIG).flops(batch())
+    for part, flops in per_step.items():
+        assert sum(row["flops"][part] for row in compute) == pytest.approx(STEPS * flops)
+
+
+@pytest.mark.parametrize("dies_at", [1, 4, 7])
+def test_a_run_that_was_cut_off_ends_in_the_same_bits(whole, tmp_path, dies_at):
+    """At whichever step: before the first checkpoint, right after one, before the last."""
+    expected, folder = whole
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Batches(dies_at=dies_at))
+    state = jax.device_get(run(tmp_path, Batches()))
+    jax.tree.map(np.testing.assert_array_equal, state, expected)
+    first, again = (path / "metrics.jsonl" for path in (folder, tmp_path))
+    assert again.read_bytes() == first.read_bytes()
+
+
+def test_it_goes_on_sharded(tmp_path):
+    mesh = MeshConfig(strategy="fsdp", shape=(2, 4, 1))
+    expected = jax.device_get(run(tmp_path / "whole", Batches(), mesh))
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", Batches(dies_at=5), mesh)
+    state = jax.device_get(run(tmp_path / "cut", Batches(), mesh))
+    jax.tree.map(np.testing.assert_array_equal, state, expected)
+
+
+def test_an_unsound_gradient_ends_the_run_with_a_sound_checkpoint(tmp_path):
+    with pytest.raises(UserError, match=r"stopped at step 6: loss nan(.|\n)*learning_rate"):
+        run(tmp_path, Batches(spoilt=5))
+    with Checkpoints(tmp_path / "checkpoints", "made up", 2, 1) as checkpoints:
+        assert checkpoints.latest == 5
+        restored = checkpoints.restore(distillation(CONFIG).abstract_state(), 5)
+    assert restored is not None
+    assert int(restored.state.step) == 5
+    assert all(np.isfinite(a).all() for a in jax.tree.leaves(restored.state.params))
+
+
+def test_a_finished_run_does_nothing_more(whole):
+    expected, folder = whole
+    before = (folder / "metrics.jsonl").read_bytes()
+    state = jax.device_get(run(folder, Batches(dies_at=0)))
+    jax.tree.map(np.testing.assert_array_equal, state, expected)
+    assert (folder / "metrics.jsonl").read_bytes() == before
