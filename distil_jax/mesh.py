@@ -54,8 +54,9 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh of all devices (or of those given) with the axes data, fsdp, tensor."""
     devices = devices or jax.devices()
     shape = list(config.shape)
-    known = int(np.prod([size for size in shape if size != -1]))
-    if shape.count(-1) > 1 or len(devices) % known:
+    sizes = [size for size in shape if size != -1]
+    known = int(np.prod(sizes))
+    if len(sizes) < 2 or min(sizes) < 1 or len(devices) % known:
         raise ConfigError(f"mesh.shape {config.shape} does not fit {len(devices)} devices")
     shape = [len(devices) // known if size == -1 else size for size in shape]
     if int(np.prod(shape)) != len(devices):

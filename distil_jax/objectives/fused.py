@@ -74,7 +74,7 @@ def _sums_and_gradient(recipe: Recipe, chunk: int, hidden, head, teacher: Signal
 
 def _scale_gradient(recipe: Recipe, chunk: int, gradients: tuple, cotangent: tuple):
     scale, _ = cotangent
-    to_hidden, to_head = (g * scale.astype(g.dtype) for g in gradients)
+    to_hidden, to_head = ((g * scale).astype(g.dtype) for g in gradients)
     return to_hidden, to_head, None, None
 
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from orbax.checkpoint import v1 as ocp
@@ -37,11 +38,14 @@ class Checkpoints:
         keep = policies.AnyPreservationPolicy([policies.LatestN(keep_latest), best])
         decisions: Any = ocp.training.save_decision_policies
         self._folder, self._fingerprint = folder, fingerprint
-        self._checkpointer: Any = ocp.training.Checkpointer(
-            str(folder.resolve()),
-            save_decision_policy=decisions.FixedIntervalPolicy(1),
-            preservation_policy=keep,
-        )
+        try:
+            self._checkpointer: Any = ocp.training.Checkpointer(
+                str(folder.resolve()),
+                save_decision_policy=decisions.FixedIntervalPolicy(1),
+                preservation_policy=keep,
+            )
+        except ValueError as error:  # the metrics of all checkpoints are read at once
+            raise _unreadable(f"the newest checkpoint in {folder}", error) from error
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -81,20 +85,32 @@ class Checkpoints:
         """The state at `step` (None: nothing), laid out on devices as `like` is (abstract)."""
         if step is None:
             return None
-        self._check(step)
         try:
+            self._check(step)
             loaded = self._checkpointer.load_checkpointables(step, {"state": like, "loader": None})
+        except UserError:
+            raise
         except Exception as error:  # whatever Orbax meets in a damaged folder
-            raise UserError(
-                f"checkpoint {self._folder / str(step)} cannot be read: {error}\nRemove that folder"
-                f" and run the same command again: it goes on from the checkpoint before it."
-            ) from error
+            raise _unreadable(f"checkpoint {self._folder / str(step)}", error) from error
         return Restored(loaded["state"], loaded["loader"], step)
 
     def _check(self, step: int) -> None:
-        metadata = self._checkpointer.checkpointables_metadata(step).custom_metadata or {}
-        if metadata.get("fingerprint") != self._fingerprint:
+        metadata = self._checkpointer.checkpointables_metadata(step).custom_metadata
+        if not metadata:
+            raise ValueError("it does not say what it was made of")
+        if metadata["fingerprint"] != self._fingerprint:
             raise UserError(
                 f"{self._folder} holds checkpoints of a training with other settings, labels or "
                 f"teacher. Choose another run_dir, or remove that folder to train anew."
             )
+
+
+def _unreadable(what: str, error: BaseException) -> UserError:
+    """In the words of the innermost cause: those around it print whole states."""
+    while error.__cause__:
+        error = error.__cause__
+    reason = shorten(str(error) or type(error).__name__, 300)
+    return UserError(
+        f"{what} cannot be read: {reason}\nRemove its folder and run the same command again: it "
+        f"goes on from the checkpoint before it."
+    )
