@@ -1,0 +1,176 @@
+"""Decoding over devices, its scores, and Whisper's rules for timestamps."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from distil_jax.data.speech import Clip
+from distil_jax.labelling.settings import DecodeConfig
+from distil_jax.labelling.transcriber import Label, Transcriber, compression_ratio
+from distil_jax.mesh import MeshConfig, make_mesh
+from distil_jax.models.layers import Compute
+from distil_jax.models.tokenizer_files import read_tokenizer
+from distil_jax.models.vocabulary import Vocabulary, make_vocabulary
+from distil_jax.models.whisper import WhisperConfig, bind, init
+from tests.made_up import MULTILINGUAL, write_generation_config, write_tokenizer
+
+NEW_TOKENS = 6
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory) -> Vocabulary:
+    folder: Path = tmp_path_factory.mktemp("vocabulary")
+    write_tokenizer(folder, MULTILINGUAL)
+    generation = write_generation_config(folder, MULTILINGUAL)
+    tokenizer = read_tokenizer({"tokenizer.json": folder / "tokenizer.json"}, "made up")
+    return make_vocabulary(tokenizer, generation, MULTILINGUAL.vocab_size, "made up")
+
+
+@pytest.fixture(scope="module")
+def params() -> dict:
+    rng = np.random.default_rng(0)
+    noise = lambda a: np.asarray(a) + rng.normal(0, 0.3, a.shape).astype(np.float32)  # noqa: E731
+    return jax.tree.map(noise, init(CONFIG))
+
+
+CONFIG = WhisperConfig.from_hf({**MULTILINGUAL.hf_config, "encoder_layers": 1})
+
+
+def some_clips(count: int, language: str | None = "de") -> list[Clip]:
+    """Tones of all pitches and lengths."""
+    time = np.arange(3 * 16_000) / 16_000
+    return [
+        Clip(
+            id=str(i),
+            corpus="made up",
+            utterance=str(i),
+            start=0.0,
+            samples=np.sin(800 * (i + 1) * time[: 16_000 * (1 + i % 3)]).astype(np.float32),
+            text=None,
+            language=language,
+            speaker=None,
+        )
+        for i in range(count)
+    ]
+
+
+def make_transcriber(vocabulary: Vocabulary, devices: int = 1, **settings: Any) -> Transcriber:
+    mesh = MeshConfig(shape=(devices, 1, 1))
+    values = {"batch_size": 8, "max_new_tokens": NEW_TOKENS, **settings}
+    return Transcriber(
+        model=CONFIG,
+        vocabulary=vocabulary,
+        generation_config={"max_initial_timestamp_index": 50},
+        config=DecodeConfig(**values),
+        mesh=make_mesh(mesh, jax.devices()[:devices]),
+        rules=mesh.rules,
+        compute=Compute(),
+    )
+
+
+def labels(vocabulary: Vocabulary, params: dict, clips: list[Clip], **settings: Any) -> list[Label]:
+    transcriber = make_transcriber(vocabulary, **settings)
+    done = list(transcriber(transcriber.place(params), clips))
+    assert [clip.id for clip, _ in done] == [clip.id for clip in clips]
+    return [label for _, label in done]
+
+
+@pytest.mark.parametrize("language,timestamps", [("de", False), (None, True)])
+def test_eight_devices_make_the_same_labels(vocabulary, params, language, timestamps):
+    """Of a number of clips that fills neither the batch nor every device."""
+    clips = some_clips(11, language)
+    one = labels(vocabulary, params, clips, timestamps=timestamps)
+    eight = labels(vocabulary, params, clips, devices=8, timestamps=timestamps)
+    for a, b in zip(one, eight, strict=True):
+        assert (a.text, a.tokens, a.language, a.ended) == (b.text, b.tokens, b.language, b.ended)
+        assert a.mean_logprob == pytest.approx(b.mean_logprob, abs=1e-5)
+        assert a.mean_entropy == pytest.approx(b.mean_entropy, abs=1e-5)
+        assert a.no_speech_prob == pytest.approx(b.no_speech_prob, abs=1e-6)
+    assert len({str(label.tokens) for label in one}) > 3
+
+
+def test_the_batch_grows_to_a_multiple_of_the_devices(vocabulary):
+    assert make_transcriber(vocabulary, devices=8, batch_size=9).batch_size == 16
+
+
+def test_scores_are_those_of_one_plain_pass_over_the_text(vocabulary, params):
+    transcriber = make_transcriber(vocabulary)
+    clips = some_clips(3)
+    model = bind(CONFIG, Compute(), params)
+    prompt = transcriber.prompt("de")
+    rules = transcriber.token_rules
+    for clip, label in transcriber(transcriber.place(params), clips):
+        samples = np.zeros((1, 480_000), np.float32)
+        samples[0, : len(clip.samples)] = clip.samples
+        tokens = np.array([[*prompt, *label.tokens]])
+        logits = model.decoder.logits(model.decoder(tokens, model.encode(samples)))[0]
+        start = jax.nn.softmax(logits[0])[vocabulary.no_speech]
+        assert label.no_speech_prob == pytest.approx(float(start), rel=1e-4)
+        chosen = []
+        for count, token in enumerate(label.tokens):
+            row = np.array(logits[len(prompt) - 1 + count], np.float64)
+            row[list(rules.suppress)] = -np.inf
+            row[list(rules.begin_suppress) if count == 0 else []] = -np.inf
+            row -= np.log(np.exp(row - row.max()).sum()) + row.max()
+            assert token == row.argmax()
+            p = np.exp(row)
+            chosen.append((row[token], -(p[p > 0] * row[p > 0]).sum()))
+        assert label.mean_logprob == pytest.approx(np.mean(chosen, axis=0)[0], abs=1e-4)
+        assert label.mean_entropy == pytest.approx(np.mean(chosen, axis=0)[1], abs=1e-4)
+
+
+def test_a_longer_limit_only_adds_tokens(vocabulary, params):
+    clips = some_clips(2)
+    short = labels(vocabulary, params, clips, max_new_tokens=3)
+    for a, b in zip(short, labels(vocabulary, params, clips), strict=True):
+        assert b.tokens[: len(a.tokens)] == a.tokens
+        assert len(a.tokens) == 3 or a.ended
+
+
+def test_repetition_compresses():
+    assert compression_ratio("") <= 1
+    assert compression_ratio("so on and " * 30) > 2.4 > compression_ratio("once, and never more")
+
+
+def random_texts(vocabulary: Vocabulary, rng: np.random.Generator, count: int) -> np.ndarray:
+    """[64, count] of words, the end and timestamps, in any order."""
+    stamps = rng.integers(vocabulary.first_timestamp, vocabulary.last_timestamp + 1, (64, count))
+    words = rng.integers(0, vocabulary.end + 1, (64, count))
+    return np.where(rng.random((64, count)) < 0.6, stamps, words)
+
+
+@pytest.mark.parametrize("count", range(5))
+def test_timestamps_follow_the_rules_of_transformers(vocabulary, count):
+    """Also after texts that the rules themselves would not have made."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    rng = np.random.default_rng(count)
+    prompt = vocabulary.prefix("de", "transcribe", timestamps=True)
+    texts = random_texts(vocabulary, rng, count)
+    logits = rng.normal(0, 3, (64, vocabulary.size)).astype(np.float32)
+    logits[::2, vocabulary.first_timestamp :] += 4
+    rules = replace(make_transcriber(vocabulary, timestamps=True).token_rules, suppress=())
+    rules = replace(rules, begin_suppress=())
+    padded = np.full((64, NEW_TOKENS), vocabulary.end, np.int32)
+    padded[:, :count] = texts
+    ours = rules.apply(jnp.asarray(logits), jnp.asarray(padded), jnp.asarray(count))
+
+    config = transformers.GenerationConfig(
+        eos_token_id=vocabulary.end,
+        no_timestamps_token_id=vocabulary.no_timestamps,
+        max_initial_timestamp_index=50,
+        bos_token_id=vocabulary.end,
+    )
+    theirs = transformers.generation.logits_process.WhisperTimeStampLogitsProcessor(
+        config, begin_index=len(prompt)
+    )
+    ids = torch.tensor([[*prompt, *text] for text in texts.tolist()])
+    expected = theirs(ids, torch.tensor(logits)).numpy()
+    np.testing.assert_array_equal(np.isneginf(ours), np.isneginf(expected))
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(np.asarray(ours)[finite], expected[finite])
