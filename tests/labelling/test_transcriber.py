@@ -107,8 +107,8 @@ def test_scores_are_those_of_one_plain_pass_over_the_text(vocabulary, params):
     for clip, label in transcriber(transcriber.place(params), clips):
         samples = np.zeros((1, 480_000), np.float32)
         samples[0, : len(clip.samples)] = clip.samples
-        tokens = np.array([[*prompt, *label.tokens]])
-        logits = model.decoder.logits(model.decoder(tokens, model.encode(samples)))[0]
+        tokens = jnp.array([[*prompt, *label.tokens]])
+        logits = model.decoder.logits(model.decoder(tokens, model.encode(jnp.asarray(samples))))[0]
         start = jax.nn.softmax(logits[0])[vocabulary.no_speech]
         assert label.no_speech_prob == pytest.approx(float(start), rel=1e-4)
         chosen = []
