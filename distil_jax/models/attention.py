@@ -5,9 +5,9 @@ import jax.numpy as jnp
 
 from distil_jax.mesh import on_one_cpu
 
-# On a CPU, scores of one head up to this size stay in its cache while those of a batch do not
-# (tests/benchmarks/attention.py): larger ones are worked off one head at a time.
-_CPU_HEAD_BY_HEAD = 256 * 256
+# On a CPU, scores of this size and more stay in its cache only one head at a time; for smaller ones
+# all heads at once are faster (tests/benchmarks/attention.py).
+_CPU_HEAD_BY_HEAD = 1024 * 1024
 
 
 def attend(

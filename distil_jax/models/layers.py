@@ -115,6 +115,21 @@ def unstack(blocks: Block) -> list[Block]:
     return [nnx.merge(graph, layer) for layer in slices]
 
 
+def over_clips(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
+    """function(*arrays), where the arrays and the result all begin with the batch axis.
+
+    On one CPU the clips go through one by one and the backward pass computes them anew: what a
+    clip needs stays in the cache, and memory does not grow with the batch.
+    """
+    if not on_one_cpu():
+        return function(*arrays)
+
+    def one(clip: tuple[jax.Array, ...]) -> jax.Array:
+        return function(*(array[None] for array in clip))[0]
+
+    return jax.lax.map(jax.checkpoint(one), arrays)
+
+
 def apply_stack(blocks: nnx.Module, x: jax.Array, remat: Remat, *extra: jax.Array) -> jax.Array:
     """Apply the blocks of a stack in order: x = block(x, *extra).
 

@@ -12,13 +12,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from distil_jax.errors import UserError
-from distil_jax.mesh import constrain, on_one_cpu
+from distil_jax.mesh import constrain
 from distil_jax.models.layers import (
     MLP,
     Attention,
     Compute,
     LayerNorm,
     apply_stack,
+    over_clips,
     stack,
     unstack,
 )
@@ -154,8 +155,8 @@ class DecoderBlock(nnx.Module):
         """x [b, t, d], encoded [b, s, d], mask [t, t] -> [b, t, d]."""
         normed = self.attention_norm(x)
         x = x + self.attention(normed, *self.attention.keys_values(normed), mask)
-        keys, values = self.cross_attention.keys_values(encoded)
-        return self._rest(x, keys, values)
+        x = x + over_clips(self._attend_encoder, self.cross_norm(x), encoded)
+        return x + self.mlp(self.mlp_norm(x))
 
     def extend(
         self, x: jax.Array, cache: LayerCache, length: jax.Array
@@ -167,12 +168,11 @@ class DecoderBlock(nnx.Module):
         values = jax.lax.dynamic_update_slice(cache.values, new_values, (0, 0, length, 0))
         mask = jnp.arange(keys.shape[3])[None, :] <= length + jnp.arange(x.shape[1])[:, None]
         x = x + self.attention(normed, keys, values, mask)
-        x = self._rest(x, cache.cross_keys, cache.cross_values)
-        return x, cache._replace(keys=keys, values=values)
+        x = x + self.cross_attention(self.cross_norm(x), cache.cross_keys, cache.cross_values)
+        return x + self.mlp(self.mlp_norm(x)), cache._replace(keys=keys, values=values)
 
-    def _rest(self, x: jax.Array, cross_keys: jax.Array, cross_values: jax.Array) -> jax.Array:
-        x = x + self.cross_attention(self.cross_norm(x), cross_keys, cross_values)
-        return x + self.mlp(self.mlp_norm(x))
+    def _attend_encoder(self, normed: jax.Array, encoded: jax.Array) -> jax.Array:
+        return self.cross_attention(normed, *self.cross_attention.keys_values(encoded))
 
 
 class Decoder(nnx.Module):
@@ -245,18 +245,8 @@ class Whisper(nnx.Module):
         self.decoder = Decoder(config, compute, rngs)
 
     def encode(self, samples: jax.Array) -> jax.Array:
-        """16 kHz samples of whole clips [b, 480000] -> hidden states [b, 1500, d].
-
-        On a CPU clips go through one by one: their activations stay in its cache, and memory does
-        not grow with the batch.
-        """
-
-        def run(samples: jax.Array) -> jax.Array:
-            return self.encoder(log_mel(samples, self.config.n_mels))
-
-        if on_one_cpu():
-            return jax.lax.map(lambda clip: run(clip[None])[0], samples)
-        return run(samples)
+        """16 kHz samples of whole clips [b, 480000] -> hidden states [b, 1500, d]."""
+        return over_clips(lambda clips: self.encoder(log_mel(clips, self.config.n_mels)), samples)
 
     def signals(self, tokens: jax.Array, encoded: jax.Array) -> Signals:
         """Teacher forcing: tokens [b, t], encoded [b, s, d] -> what the objectives look at."""

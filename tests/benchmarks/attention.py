@@ -10,9 +10,9 @@ All go from projections [b, t, heads x 64] to the same of softmax(query keys^T) 
 - whole heads: the same without the halves
 - jax.nn: jax.nn.dot_product_attention, which wants no other layout
 
-The encoder sees one clip at a time; in training the decoder looks at it from t tokens of 16 clips,
-"with gradient" forward and backward together; in decoding from one token, and there the keys and
-values are laid out before and stay.
+Encoder and training see one clip at a time: in training the decoder looks at it from t tokens,
+"with gradient" forward and backward together. Decoding does from one token of each of 16 clips, and
+there the keys and values are laid out before and stay.
 """
 
 from collections.abc import Callable
@@ -32,8 +32,8 @@ class Shape(NamedTuple):
 SHAPES = {
     "encoder, 1 clip": Shape(1, FRAMES),
     "encoder, 16 clips": Shape(16, FRAMES),
-    **{f"decoder, {t} tokens": Shape(16, t) for t in (16, 32, 64, 128)},
-    **{f"decoder, {t} tokens, with gradient": Shape(16, t, True) for t in (16, 32, 64, 128)},
+    **{f"decoder, {t} tokens": Shape(1, t) for t in (16, 32, 64, 128)},
+    **{f"decoder, {t} tokens, with gradient": Shape(1, t, True) for t in (16, 32, 64, 128)},
     "decoding, 1 token": Shape(16, 1),
 }
 
