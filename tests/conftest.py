@@ -18,6 +18,7 @@ def compile_once(tmp_path_factory):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
+
 REPOSITORY = Path(__file__).parent.parent
 
 
