@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from distil_jax.config_file import at_key, dump_config, read_config_file
 from distil_jax.data.speech import SpeechConfig
@@ -13,7 +13,7 @@ from distil_jax.export.settings import ExportConfig
 from distil_jax.labelling.filters import FilterConfig
 from distil_jax.labelling.settings import LabelConfig
 from distil_jax.mesh import MeshConfig
-from distil_jax.objectives import AnyObjective
+from distil_jax.objectives import AnyObjective, Objective
 from distil_jax.run import RunFolder
 from distil_jax.settings import Settings
 from distil_jax.students.layer_copy import StudentConfig
@@ -60,6 +60,15 @@ class RunConfig(Settings):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
+
+    @field_validator("objectives")
+    @classmethod
+    def _each_once(cls, objectives: tuple[Objective, ...]) -> tuple[Objective, ...]:
+        names = [objective.name for objective in objectives]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} stands there twice; add the weights up instead")
+        return objectives
 
     @property
     def folder(self) -> RunFolder:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, field_validator
 
+from distil_jax.config import load_config
 from distil_jax.config_file import at_key, dump_config, read_config_file
 from distil_jax.errors import ConfigError, UserError
 from distil_jax.settings import Settings
@@ -221,8 +222,6 @@ def test_configs_are_what_their_golden_files_say(path: Path):
 
     UPDATE_GOLDEN=1 writes the files anew.
     """
-    from distil_jax.config import load_config
-
     golden = REPOSITORY / "tests" / "golden" / path.name
     config = load_config(path)
     if os.environ.get("UPDATE_GOLDEN"):
@@ -235,6 +234,11 @@ def test_configs_are_what_their_golden_files_say(path: Path):
 def test_no_golden_file_is_left_of_a_config_that_went():
     goldens = {path.name for path in REPOSITORY.glob("tests/golden/*.yaml")}
     assert goldens <= {path.name for path in CONFIGS}
+
+
+def test_an_objective_stands_in_a_recipe_once():
+    with pytest.raises(ConfigError, match=r"objectives: got .*kl stands there twice"):
+        load_config(CONFIGS[0], ["objectives.0.name=kl"])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

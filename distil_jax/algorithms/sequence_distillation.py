@@ -19,7 +19,7 @@ from distil_jax.data.batch import SpeechBatch
 from distil_jax.mesh import Rules, replicated, use_mesh
 from distil_jax.models.layers import Compute
 from distil_jax.models.placing import shardings
-from distil_jax.models.whisper import NAME_TABLE, WhisperConfig, bind
+from distil_jax.models.whisper import FIXED, NAME_TABLE, WhisperConfig, bind
 from distil_jax.models.whisper_flops import decoder_flops, encoder_flops
 from distil_jax.objectives import Objective, Targets, weighted_loss
 from distil_jax.training.optimizer import (
@@ -100,7 +100,7 @@ class SequenceDistillation:
 
     @cached_property
     def _split(self) -> tuple[dict, dict]:
-        return split_frozen(self.student_params, self.config.freeze)
+        return split_frozen(self.student_params, (*self.config.freeze, *FIXED))
 
     def _fresh(self, params: dict) -> TrainState:
         return TrainState(jnp.zeros((), jnp.int32), params, self._optimizer.init(params))

@@ -14,7 +14,6 @@ import numpy as np
 class TargetTokens:
     """The ids that building a target takes, by name from the vocabulary."""
 
-    start: int
     end: int
     previous: int
     no_timestamps: int

@@ -77,6 +77,10 @@ _HF_FIELDS = {
 }
 
 
+# Sinusoids, which no published Whisper was trained to change.
+FIXED = ("encoder.positions",)
+
+
 class EncoderBlock(nnx.Module):
     """Self-attention and MLP, each behind a norm and beside a residual. [b, s, d] -> [b, s, d]."""
 

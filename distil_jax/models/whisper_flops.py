@@ -15,6 +15,15 @@ def encoder_flops(config: WhisperConfig) -> Flops:
     return convolutions + block * config.encoder_layers
 
 
+def decoding_flops(config: WhisperConfig, clips: int, tokens: int) -> tuple[float, float]:
+    """(encoder, decoder) for clips that are decoded greedily to `tokens` tokens in all.
+
+    Decoding n tokens one by one costs what reading them at once does.
+    """
+    once, one = (decoder_flops(config, positions).forward for positions in (0, 1))
+    return clips * encoder_flops(config).forward, clips * once + tokens * (one - once)
+
+
 def decoder_flops(config: WhisperConfig, tokens: int, *, encoder_is_frozen: bool = True) -> Flops:
     """One teacher-forced sequence of `tokens` positions, head included."""
     width, source = config.d_model, config.max_source_positions

@@ -13,6 +13,7 @@ from distil_jax.data.speech import Clip, Corpus, clips
 from distil_jax.evaluation.error_rates import compare
 from distil_jax.labelling.transcriber import Label, Transcriber
 from distil_jax.models.whisper import WhisperConfig
+from distil_jax.models.whisper_flops import decoding_flops
 from distil_jax.pipeline.session import Session
 from distil_jax.pipeline.train import train_fingerprint, trained_student
 from distil_jax.progress import progress
@@ -116,7 +117,9 @@ def _decode(
         "audio_seconds": timings["audio_seconds"],
         "target_tokens": tokens,
     }
-    row = compute_row(f"evaluate {name}", 0, counts, {}, watch.take())
+    encoder, decoder = decoding_flops(model.transcriber.model, len(pairs), tokens)
+    flops = {"encoder_forward": encoder, f"{name}_forward": decoder}
+    row = compute_row(f"evaluate {name}", 0, counts, flops, watch.take())
     append_jsonl(session.folder.compute, [row])
     return pairs, timings
 

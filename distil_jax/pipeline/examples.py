@@ -18,7 +18,6 @@ from distil_jax.pipeline.session import Session
 
 def target_tokens(vocabulary: Vocabulary, max_length: int) -> TargetTokens:
     return TargetTokens(
-        start=vocabulary.start,
         end=vocabulary.end,
         previous=vocabulary.previous,
         no_timestamps=vocabulary.no_timestamps,

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from distil_jax import __version__
-from distil_jax.export.hugging_face import verify_folder, write_folder
+from distil_jax.export.hugging_face import WEIGHTS, verify_folder, write_folder
 from distil_jax.export.model_card import model_card
 from distil_jax.models.layers import Compute
 from distil_jax.models.log_mel import CLIP_SAMPLES
@@ -26,7 +26,8 @@ def export_stage(session: Session) -> dict[str, Any]:
     made_with = fingerprint(train_fingerprint(session), step, settings, evaluation, __version__)
     proof = session.folder.root / "export.json"
     found = read_json(proof)
-    if found is None or found["made_with"] != made_with or not session.folder.export.exists():
+    written = (session.folder.export / WEIGHTS).exists()
+    if found is None or found["made_with"] != made_with or not written:
         found = {"made_with": made_with, **_export(session, student, step, evaluation)}
         write_json(proof, found)
     return {key: value for key, value in found.items() if key != "made_with"}

@@ -10,7 +10,7 @@ from distil_jax.labelling.filters import filter_labels, write_histogram
 from distil_jax.labelling.label import LabelledShard, label_corpus
 from distil_jax.labelling.store import LabelStore
 from distil_jax.models.whisper import WhisperConfig
-from distil_jax.models.whisper_flops import decoder_flops, encoder_flops
+from distil_jax.models.whisper_flops import decoding_flops
 from distil_jax.pipeline.session import Session
 from distil_jax.progress import progress
 from distil_jax.run import append_jsonl, atomic_path, write_json
@@ -62,14 +62,8 @@ def _compute_row(
         "audio_seconds": round(done.audio_seconds, 3),
         "target_tokens": done.tokens,
     }
-    # Decoding n tokens one by one costs what reading them at once does.
-    per_clip = decoder_flops(teacher, 1).forward - decoder_flops(teacher, 0).forward
-    flops = {
-        "encoder_forward": done.clips * encoder_flops(teacher).forward,
-        "teacher_forward": done.clips * decoder_flops(teacher, 0).forward + done.tokens * per_clip,
-        "student_forward": 0.0,
-        "student_backward": 0.0,
-    }
+    encoder, decoder = decoding_flops(teacher, done.clips, done.tokens)
+    flops = {"encoder_forward": encoder, "teacher_forward": decoder}
     return compute_row("label", step, counts, flops, seconds)
 
 

@@ -13,7 +13,7 @@ from distil_jax.data.targets import TargetTokens, build_target
 from distil_jax.errors import ConfigError, UserError
 
 END, START, PREVIOUS, PLAIN, FIRST_TIME = range(100, 105)
-IDS = TargetTokens(START, END, PREVIOUS, PLAIN, FIRST_TIME)
+IDS = TargetTokens(END, PREVIOUS, PLAIN, FIRST_TIME)
 CONFIG = LoaderConfig(batch_size=4, seed=0, target_lengths=(16, 32), clip_samples=50)
 
 

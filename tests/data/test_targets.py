@@ -6,13 +6,13 @@ import pytest
 from distil_jax.data.targets import Target, TargetTokens, build_target, without_timestamps
 
 END, START, ENGLISH, TRANSCRIBE, PREVIOUS, PLAIN = range(100, 106)
-IDS = TargetTokens(START, END, PREVIOUS, no_timestamps=PLAIN, first_timestamp=106)
+IDS = TargetTokens(END, PREVIOUS, no_timestamps=PLAIN, first_timestamp=106)
 T0, T1, T2 = 106, 120, 140
 PREFIX = [START, ENGLISH, TRANSCRIBE]
 
 
 def short(longest: int) -> TargetTokens:
-    return TargetTokens(START, END, PREVIOUS, PLAIN, 106, max_length=longest)
+    return TargetTokens(END, PREVIOUS, PLAIN, 106, max_length=longest)
 
 
 def sequence(target: Target) -> list[int]:
