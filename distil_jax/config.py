@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from distil_jax.config_file import at_key, dump_config, read_config_file
 from distil_jax.data.speech import SpeechConfig
@@ -43,13 +43,27 @@ class DataConfig(Settings):
     # Compared at the end, teacher beside student.
     evaluation: dict[CorpusName, SpeechConfig] = {}
 
+    @model_validator(mode="after")
+    def _one_source_a_name(self) -> "DataConfig":
+        """Set-aside utterances and results are kept by these names."""
+        for use, corpora in (("validation", self.validation), ("evaluation", self.evaluation)):
+            for name, source in corpora.items():
+                same = self.train.get(name, source)
+                if (same.path, same.name, same.split) != (source.path, source.name, source.split):
+                    raise ValueError(
+                        f"{use}.{name} is another source than train.{name}; give it another name"
+                    )
+        if "summary" in self.evaluation:
+            raise ValueError("evaluation.summary is the name of a file of ours; choose another")
+        return self
+
 
 class RunConfig(Settings):
     name: str
     # Where everything of this run is kept.
     run_dir: str
     # Of the order of the data and every draw.
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     mesh: MeshConfig = MeshConfig()
     teacher: TeacherConfig
     data: DataConfig
@@ -67,7 +81,7 @@ class RunConfig(Settings):
         names = [objective.name for objective in objectives]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"{', '.join(twice)} stands there twice; add the weights up instead")
+            raise ValueError(f"{', '.join(twice)} stands there twice; each may be listed once")
         return objectives
 
     @property
@@ -79,10 +93,11 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """The config at `path` with dotted `overrides` (`train.steps=200`, values in YAML).
 
     `path` may be the folder of a run: then its own config is read, and the run is where the folder
-    is now, wherever it was made.
+    is now, wherever it was made (but an override of run_dir holds).
 
     Raises:
         ConfigError: names every wrong key by its full path, with what was got and what is allowed.
     """
     config = read_config_file(RunConfig, Path(path), overrides)
-    return config.model_copy(update={"run_dir": str(path)}) if Path(path).is_dir() else config
+    moved = Path(path).is_dir() and not any(each.startswith("run_dir=") for each in overrides)
+    return config.model_copy(update={"run_dir": str(path)}) if moved else config

@@ -113,9 +113,11 @@ class SequenceDistillation:
     def _constants(self) -> dict:
         """Teacher and frozen parameters on the devices, in the compute dtype, each array once."""
         teacher = cast(self.teacher_params, self.compute.dtype)
-        frozen = cast(self._split[1], self.compute.dtype)
-        if self.shares_encoder:
-            frozen.pop("encoder")
+        frozen = {
+            name: cast(part, self.compute.dtype)
+            for name, part in self._split[1].items()
+            if not (name == "encoder" and self.shares_encoder)
+        }
         place = partial(shardings, NAME_TABLE, mesh=self.mesh, rules=self.rules)
         constants = {"teacher": teacher, "frozen": frozen}
         return {name: jax.device_put(tree, place(tree)) for name, tree in constants.items()}

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -134,17 +134,25 @@ def open_corpus(name: str, config: SpeechConfig) -> Corpus:
     return open_source(name, config)
 
 
-def clips(name: str, utterances: Iterable[Utterance], quarantine: Quarantine) -> Iterator[Clip]:
+def clips(
+    name: str,
+    utterances: Iterable[Utterance],
+    quarantine: Quarantine,
+    known: Collection[str] | None = None,
+) -> Iterator[Clip]:
     """Decode utterances in threads, in order; set aside what cannot be used.
 
-    name: of the corpus. A recording over 30 s without a transcript is cut into pieces `ID#0`,
-    `ID#1`, ...; with one it is set aside, because its text cannot be divided. A last piece under
-    0.1 s is set aside by its own id.
+    name: of the corpus. known: the languages that may stand at an utterance (None: all that any
+    Whisper knows). A recording over 30 s without a transcript is cut into pieces `ID#0`, `ID#1`,
+    ...; with one it is set aside, because its text cannot be divided. A last piece under 0.1 s is
+    set aside by its own id.
     """
+    known = languages() if known is None else known
     with ThreadPoolExecutor() as pool:
         ahead: deque[tuple[Utterance, Future, int]] = deque()
         for utterance in utterances:
-            ahead.append((utterance, pool.submit(_decode, name, utterance), _bytes(utterance)))
+            decoded = pool.submit(_decode, name, utterance, known)
+            ahead.append((utterance, decoded, _bytes(utterance)))
             while ahead and _far_enough(ahead):
                 yield from _result(name, *ahead.popleft()[:2], quarantine)
         while ahead:
@@ -193,11 +201,11 @@ def _result(
             yield clip
 
 
-def _decode(name: str, utterance: Utterance) -> list[Clip]:
+def _decode(name: str, utterance: Utterance, known: Collection[str]) -> list[Clip]:
     if utterance.problem is not None or utterance.audio is None:
         raise BadAudio(utterance.problem or "missing: no audio")
-    if utterance.language is not None and utterance.language not in languages():
-        raise BadAudio(f"language {utterance.language!r} is none that Whisper knows")
+    if utterance.language is not None and utterance.language not in known:
+        raise BadAudio(f"language {utterance.language!r} is none that the model knows")
     samples = read_audio(utterance.audio)
     if len(samples) > MAX_SAMPLES and utterance.text is not None:
         seconds = len(samples) / SAMPLE_RATE

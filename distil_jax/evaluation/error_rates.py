@@ -14,17 +14,18 @@ _LEVEL = 95.0
 _FEW = 0.05  # of the clips
 
 
-def corpus_error_rate(rows: Iterable[tuple[str, str, str | None]]) -> float | None:
+def corpus_error_rate(rows: Iterable[tuple[str | None, str, str | None]]) -> float | None:
     """Percent over (reference, hypothesis, language) rows; None when all references are empty.
 
-    Counted in what `corpus_unit` says of the languages.
+    Counted in what `corpus_unit` says of the languages; rows without a reference do not count.
     """
     rows = list(rows)
     counted_in = corpus_unit(language for _, _, language in rows)
-    return _total(
-        _errors(_units(reference, language, counted_in), _units(hypothesis, language, counted_in))
+    pairs = (
+        (_units(reference, language, counted_in), _units(hypothesis, language, counted_in))
         for reference, hypothesis, language in rows
-    ).rate
+    )
+    return _total(_errors(*pair) for pair in pairs if pair[0]).rate
 
 
 def corpus_unit(languages: Iterable[str | None]) -> Unit:

@@ -32,21 +32,23 @@ def label_corpus(
     A shard holds the clips of the next `shard_size` utterances, in batches of its own: redone after
     a kill, it comes out bit for bit the same.
     """
-    shards = 0
+    shards = total = 0
     for shards, utterances in enumerate(_groups(corpus, shard_size), start=1):
         rows: list[dict] = []
-        if not store.has(shards - 1):
+        ids = [utterance.id for utterance in utterances]
+        total += len(ids)
+        if not store.has(shards - 1, ids):
             audio = {} if corpus.random_access else {u.id: u.audio for u in utterances}
-            good = clips(corpus.name, utterances, quarantine)
+            good = clips(corpus.name, utterances, quarantine, transcriber.vocabulary.codes)
             rows = [_row(clip, label, audio) for clip, label in transcriber(params, good)]
-            store.write(shards - 1, rows)
+            store.write(shards - 1, ids, rows)
         yield LabelledShard(
             len(utterances),
             len(rows),
             sum(row["duration"] for row in rows),
             sum(len(row["tokens"]) for row in rows),
         )
-    store.finish(shards)
+    store.finish(shards, total)
 
 
 def _row(clip: Clip, label: Label, audio: Mapping[str, object]) -> dict:

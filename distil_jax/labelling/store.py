@@ -1,13 +1,17 @@
 """Labels on disk: Parquet files of so many utterances each, written whole or not at all."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distil_jax.errors import UserError
-from distil_jax.run import atomic_path, read_json, write_json
+from distil_jax.run import atomic_path, fingerprint, read_json, write_json
+
+_UTTERANCES = b"utterances"  # the key of a shard's metadata that holds a hash of their ids
 
 SCHEMA = pa.schema(
     [
@@ -52,20 +56,40 @@ class LabelStore:
     def shard(self, index: int) -> Path:
         return self.folder / f"shard-{index:05d}.parquet"
 
-    def has(self, index: int) -> bool:
-        return self.shard(index).exists()
+    def has(self, index: int, utterances: list[str]) -> bool:
+        """Whether a shard is there. One of other utterances than these (ids) is an error."""
+        path = self.shard(index)
+        if not path.exists():
+            return False
+        found = (_reading(path, pq.read_schema).metadata or {}).get(_UTTERANCES)
+        if found != fingerprint(utterances).encode():
+            raise self._changed()
+        return True
 
-    def write(self, index: int, rows: list[dict]) -> None:
+    def write(self, index: int, utterances: list[str], rows: list[dict]) -> None:
+        schema = SCHEMA.with_metadata({_UTTERANCES: fingerprint(utterances)})
         with atomic_path(self.shard(index)) as path:
-            pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path)
+            pq.write_table(pa.Table.from_pylist(rows, schema), path)
 
-    def finish(self, shards: int) -> None:
+    def finish(self, shards: int, utterances: int) -> None:
         """Note that the corpus is labelled to its end."""
-        write_json(self.folder / "finished.json", {"shards": shards})
+        done = {"shards": shards, "utterances": utterances}
+        write_json(self.folder / "finished.json", done)
 
-    @property
-    def finished(self) -> bool:
-        return (self.folder / "finished.json").exists()
+    def finished(self, utterances: int | None) -> bool:
+        """Whether every shard is there. Another number of utterances (if known) is an error."""
+        done = read_json(self.folder / "finished.json")
+        if done is None:
+            return False
+        if utterances not in (None, done["utterances"]):
+            raise self._changed()
+        return all(self.shard(index).exists() for index in range(done["shards"]))
+
+    def _changed(self) -> UserError:
+        return UserError(
+            f"the recordings changed since {self.folder} was begun. Choose another run_dir, or "
+            f"remove that folder to label anew."
+        )
 
     def read(self, columns: list[str] | None = None) -> pa.Table:
         """All rows in the order of the corpus. Raises UserError when labelling has not ended."""
@@ -74,13 +98,14 @@ class LabelStore:
             raise UserError(
                 f"{self.folder}: labelling is not finished; run `distil-jax label` first"
             )
-        tables = [_read(self.shard(index), columns) for index in range(done["shards"])]
+        paths = [self.shard(index) for index in range(done["shards"])]
+        tables = [_reading(path, lambda path: pq.ParquetFile(path).read(columns)) for path in paths]
         return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
 
 
-def _read(path: Path, columns: list[str] | None) -> pa.Table:
+def _reading(path: Path, read: Callable[[Path], Any]) -> Any:
     try:
-        return pq.ParquetFile(path).read(columns)
+        return read(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(
             f"{path} cannot be read ({error}); remove it and run `distil-jax label` again: only "

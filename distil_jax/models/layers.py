@@ -142,7 +142,9 @@ def apply_stack(blocks: nnx.Module, x: jax.Array, remat: Remat, *extra: jax.Arra
         return constrain(nnx.merge(graph, layer)(x, *extra), "batch"), None  # pyright: ignore[reportCallIssue]
 
     if remat != "none":
-        body = jax.checkpoint(body, policy=_REMAT_POLICIES[remat], prevent_cse=False)
+        # Inside a scan nothing can undo the remat; outside of it XLA must be kept from doing so.
+        policy = _REMAT_POLICIES[remat]
+        body = jax.checkpoint(body, policy=policy, prevent_cse=on_one_cpu())
     if on_one_cpu():
         for block in unstack(blocks):
             x, _ = body(x, nnx.state(block))

@@ -49,6 +49,11 @@ class Vocabulary:
         return frozenset(added_ids(self.tokenizer).values())
 
     @property
+    def codes(self) -> tuple[str, ...]:
+        """The languages that the model can be told."""
+        return tuple(self.languages) if self.is_multilingual else ("en",)
+
+    @property
     def last_timestamp(self) -> int:
         """The id of <|30.00|>."""
         return self.first_timestamp + TIMESTAMPS - 1

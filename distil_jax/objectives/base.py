@@ -25,7 +25,8 @@ class TokenObjective(Objective):
     """A loss per target token from logits.
 
     All token objectives of a recipe are computed together, a chunk of positions at a time
-    (objectives/fused.py), so that the logits of a batch never stand in memory.
+    (objectives/fused.py), so that the logits of a batch never stand in memory. All of them count
+    the same tokens: `count` is not for subclasses to change.
     """
 
     def count(self, targets: Targets) -> jax.Array:

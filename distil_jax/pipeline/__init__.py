@@ -19,7 +19,7 @@ Result = dict[str, Any]
 
 def run_all(config: RunConfig) -> Result:
     """Label, filter, train, evaluate, export, report."""
-    session = _begin(config)
+    session = Session(config)
     session.check_inputs()
     results = {
         "label": label_stage(session),
@@ -32,7 +32,7 @@ def run_all(config: RunConfig) -> Result:
 
 
 def _verb(stage: Callable[[Session], Result]) -> Callable[[RunConfig], Result]:
-    return lambda config: stage(_begin(config))
+    return lambda config: stage(Session(config))
 
 
 label = _verb(label_stage)
@@ -50,9 +50,3 @@ def transcribe(config: RunConfig, audio: list[Path], model: str) -> Result:
 def report(root: Path) -> Result:
     """The page about a run, however far it got."""
     return {"report": str(write_report(RunFolder(root)))}
-
-
-def _begin(config: RunConfig) -> Session:
-    session = Session(config)
-    session.write_config()
-    return session

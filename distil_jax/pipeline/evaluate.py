@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distil_jax.data.speech import Clip, Corpus, clips
+from distil_jax.data.speech import Clip, Corpus
 from distil_jax.evaluation.error_rates import compare
 from distil_jax.labelling.transcriber import Label, Transcriber
 from distil_jax.models.whisper import WhisperConfig
@@ -25,26 +25,39 @@ def evaluate_stage(session: Session) -> dict[str, Any]:
     """Decode every evaluation set with both models and compare. Sets done before are left."""
     folder = session.folder.evaluation
     student, step = trained_student(session)
+    session.write_config()
     models = {
         "teacher": _Model.make(session, session.teacher.config, session.teacher.params),
         "student": _Model.make(session, session.student_config, student),
     }
     summary = {}
     for corpus in session.corpora("evaluation").values():
-        made_with = _fingerprint(session, corpus, step)
-        path = folder / f"{corpus.name}.json"
-        found = read_json(path)
-        if found is None or found["made_with"] != made_with:
+        compared = _found(session, corpus.name, step)
+        if compared is None:
             compared = _evaluate(session, corpus, models)
-            found = {"made_with": made_with, "compared": compared}
-            write_json(path, found)
-        summary[corpus.name] = found["compared"]
+            made_with = _fingerprint(session, corpus.name, step)
+            result = {"made_with": made_with, "compared": compared}
+            write_json(folder / f"{corpus.name}.json", result)
+        summary[corpus.name] = compared
     write_json(folder / "summary.json", summary)
     return {"step": step, "sets": summary}
 
 
-def _fingerprint(session: Session, corpus: Corpus, step: int) -> str:
-    data = session.config.data.evaluation[corpus.name].model_dump(mode="json")
+def evaluated(session: Session, step: int) -> dict[str, dict]:
+    """What is known of the student of this very training and step, by evaluation set."""
+    sets = {name: _found(session, name, step) for name in session.config.data.evaluation}
+    return {name: compared for name, compared in sets.items() if compared is not None}
+
+
+def _found(session: Session, name: str, step: int) -> dict[str, Any] | None:
+    found = read_json(session.folder.evaluation / f"{name}.json")
+    if found is None or found["made_with"] != _fingerprint(session, name, step):
+        return None
+    return found["compared"]
+
+
+def _fingerprint(session: Session, name: str, step: int) -> str:
+    data = session.config.data.evaluation[name].model_dump(mode="json")
     settings = session.config.evaluate.model_dump()
     return fingerprint(train_fingerprint(session), step, settings, data)
 
@@ -93,7 +106,7 @@ def _decode(
 ) -> tuple[list[tuple[Clip, Label]], dict[str, Any]]:
     """(clips without samples and their labels, timings). Reading audio does not count."""
     watch = Stopwatch()
-    stream = _timed(clips(corpus.name, corpus, session.quarantine), watch)
+    stream = _timed(session.clips(corpus), watch)
     title = f"evaluate {corpus.name}, {name}"
     pairs = []
     bar = progress(total=corpus.count, description=title, unit="clips")

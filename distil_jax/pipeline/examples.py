@@ -5,14 +5,13 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from distil_jax.data.loader import Example
 from distil_jax.data.speech import Clip, Corpus, load_clip
 from distil_jax.data.targets import TargetTokens
 from distil_jax.errors import UserError
 from distil_jax.models.vocabulary import Vocabulary
-from distil_jax.pipeline.label import all_labels
+from distil_jax.pipeline.label import all_labels, filter_scores
 from distil_jax.pipeline.session import Session
 
 
@@ -49,19 +48,19 @@ def split_examples(session: Session) -> tuple[list[Example], list[Clip]]:
 
 
 def _kept_rows(session: Session) -> list[dict]:
-    path = session.folder.filter / "scores.parquet"
-    if not path.exists():
-        raise UserError(f"{path} is not there; run `distil-jax filter` first")
-    scores = pq.read_table(path, columns=["id", "corpus", "kept"]).to_pylist()
+    scores = filter_scores(session, ["id", "corpus", "kept"])
     kept = {(row["corpus"], row["id"]) for row in scores if row["kept"]}
-    rows = [r for r in all_labels(session).to_pylist() if (r["corpus"], r["id"]) in kept]
-    if not rows:
+    if not scores:
+        raise UserError(
+            f"no clip was labelled; {session.folder.quarantine} says what was set aside, and why"
+        )
+    if not kept:
         raise UserError(
             f"the filter kept none of {len(scores)} clips (filter.max_error_rate is "
-            f"{session.config.filter.max_error_rate}); look at {path.with_name('histogram.png')} "
-            f"and raise it"
+            f"{session.config.filter.max_error_rate}); look at "
+            f"{session.folder.filter / 'histogram.png'} and raise it"
         )
-    return rows
+    return [r for r in all_labels(session).to_pylist() if (r["corpus"], r["id"]) in kept]
 
 
 def _set_apart(session: Session, ids: list[str]) -> set[str]:

@@ -12,6 +12,7 @@ from distil_jax.export.model_card import model_card
 from distil_jax.models.layers import Compute
 from distil_jax.models.log_mel import CLIP_SAMPLES
 from distil_jax.models.whisper import bind
+from distil_jax.pipeline.evaluate import evaluated
 from distil_jax.pipeline.session import Session
 from distil_jax.pipeline.train import train_fingerprint, trained_student
 from distil_jax.run import fingerprint, read_json, write_json
@@ -22,12 +23,14 @@ def export_stage(session: Session) -> dict[str, Any]:
     """Write and verify the folder; an export of the very same student is left as it is."""
     student, step = trained_student(session)
     settings = session.config.export.model_dump()
-    evaluation = read_json(session.folder.evaluation / "summary.json") or {}
+    session.write_config()
+    evaluation = evaluated(session, step)
     made_with = fingerprint(train_fingerprint(session), step, settings, evaluation, __version__)
     proof = session.folder.root / "export.json"
     found = read_json(proof)
     written = (session.folder.export / WEIGHTS).exists()
     if found is None or found["made_with"] != made_with or not written:
+        proof.unlink(missing_ok=True)  # it does not vouch for what is written from here on
         found = {"made_with": made_with, **_export(session, student, step, evaluation)}
         write_json(proof, found)
     return {key: value for key, value in found.items() if key != "made_with"}

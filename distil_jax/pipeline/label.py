@@ -6,9 +6,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distil_jax.data.speech import Corpus
+from distil_jax.errors import UserError
 from distil_jax.labelling.filters import filter_labels, write_histogram
 from distil_jax.labelling.label import LabelledShard, label_corpus
 from distil_jax.labelling.store import LabelStore
+from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.models.whisper import WhisperConfig
 from distil_jax.models.whisper_flops import decoding_flops
 from distil_jax.pipeline.session import Session
@@ -19,11 +21,14 @@ from distil_jax.training.telemetry import Stopwatch, compute_row
 
 def label_stage(session: Session) -> dict[str, Any]:
     """The teacher labels every training corpus."""
-    for corpus in session.corpora("train").values():
-        store = LabelStore(session.folder.labels / corpus.name)
-        store.claim(session.label_fingerprint(corpus.name))
-        if not store.finished:
-            _label(session, corpus, store)
+    corpora = session.corpora("train")
+    stores = _claim(session)
+    unfinished = [name for name in corpora if not stores[name].finished(corpora[name].count)]
+    if unfinished:
+        transcriber = session.transcriber(session.teacher.config, session.config.label)
+        params = transcriber.place(session.teacher.params)
+        for name in unfinished:
+            _label(session, corpora[name], stores[name], transcriber, params)
     labels = all_labels(session, ["corpus", "duration"])
     counts = {name: labels["corpus"].to_pylist().count(name) for name in session.config.data.train}
     return {
@@ -34,12 +39,21 @@ def label_stage(session: Session) -> dict[str, Any]:
     }
 
 
-def _label(session: Session, corpus: Corpus, store: LabelStore) -> None:
-    config = session.config.label
-    transcriber = session.transcriber(session.teacher.config, config)
-    params = transcriber.place(session.teacher.params)
+def _claim(session: Session) -> dict[str, LabelStore]:
+    """The label store of each training corpus; labels made otherwise are an error."""
+    stores = {name: LabelStore(session.folder.labels / name) for name in session.config.data.train}
+    for name, store in stores.items():
+        store.claim(session.label_fingerprint(name))
+    session.write_config()
+    return stores
+
+
+def _label(
+    session: Session, corpus: Corpus, store: LabelStore, transcriber: Transcriber, params: dict
+) -> None:
     watch = Stopwatch()
-    shards = label_corpus(corpus, transcriber, params, store, session.quarantine, config.shard_size)
+    size = session.config.label.shard_size
+    shards = label_corpus(corpus, transcriber, params, store, session.quarantine, size)
     with progress(total=corpus.count, description=f"label {corpus.name}", unit="clips") as bar:
         step = 0
         while True:
@@ -76,10 +90,20 @@ def all_labels(session: Session, columns: list[str] | None = None) -> pa.Table:
 def filter_stage(session: Session) -> dict[str, Any]:
     """Decide from the labels' scores which clips to train on. Cheap: nothing is labelled again."""
     columns = ["id", "corpus", "duration", "reference", "label", "language"]
-    scores, summary = filter_labels(all_labels(session, columns), session.config.filter)
+    labels = all_labels(session, columns)
+    _claim(session)
+    scores, summary = filter_labels(labels, session.config.filter)
     folder = session.folder.filter
     with atomic_path(folder / "scores.parquet") as path:
         pq.write_table(scores, path)
     write_json(folder / "summary.json", summary)
     write_histogram(scores, session.config.filter.max_error_rate, folder / "histogram.png")
     return {**summary, "histogram": str(folder / "histogram.png")}
+
+
+def filter_scores(session: Session, columns: list[str]) -> list[dict]:
+    """What the filter decided about each clip."""
+    path = session.folder.filter / "scores.parquet"
+    if not path.exists():
+        raise UserError(f"{path} is not there; run `distil-jax filter` first")
+    return pq.read_table(path, columns=columns).to_pylist()

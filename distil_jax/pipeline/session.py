@@ -1,5 +1,7 @@
 """What every stage of a run needs, made when first asked for: folder, devices, teacher, corpora."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -10,7 +12,8 @@ from jax.sharding import Mesh
 from distil_jax.allocator import keep_freed_memory
 from distil_jax.config import RunConfig, at_key, dump_config
 from distil_jax.data.quarantine import Quarantine
-from distil_jax.data.speech import Corpus, open_corpus
+from distil_jax.data.speech import Clip, Corpus, clips, open_corpus
+from distil_jax.errors import ConfigError
 from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.mesh import make_mesh
@@ -19,6 +22,7 @@ from distil_jax.models.pretrained import Pretrained, load_pretrained
 from distil_jax.models.whisper import WhisperConfig
 from distil_jax.run import RunFolder, fingerprint, write_text
 from distil_jax.students.layer_copy import copy_layers, student_shape
+from distil_jax.training.optimizer import split_frozen
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +32,17 @@ class Session:
     config: RunConfig
 
     def __post_init__(self) -> None:
-        keep_freed_memory()
+        if jax.default_backend() == "cpu":
+            keep_freed_memory()
+        else:
+            # float32 means float32; bfloat16 products are what they are either way.
+            jax.config.update("jax_default_matmul_precision", "highest")
 
     def write_config(self) -> None:
-        """Leave the config, defaults and all, in the run folder."""
+        """Leave the config, defaults and all, in the run folder.
+
+        A stage does it once it knows that what the folder holds was made with the same settings.
+        """
         write_text(self.folder.config, dump_config(self.config))
 
     @property
@@ -68,11 +79,29 @@ class Session:
                 opened[name] = open_corpus(name, config)
         return opened
 
+    def clips(self, corpus: Corpus) -> Iterator[Clip]:
+        """A corpus's clips; what the teacher cannot use is set aside."""
+        return clips(corpus.name, corpus, self.quarantine, self.teacher.vocabulary.codes)
+
     def check_inputs(self) -> None:
         """Open everything that the config names, so that a mistake is found before the work."""
         for use in ("train", "validation", "evaluation"):
             self.corpora(use)
-        _ = self.teacher.vocabulary, self.student_config, self.mesh
+        self._check_batch()
+        for key, decode in (("label", self.config.label), ("evaluate", self.config.evaluate)):
+            if decode.language is not None or not self.teacher.vocabulary.is_multilingual:
+                with at_key(f"{key}.language"):
+                    self.teacher.vocabulary.prefix(decode.language, decode.task)
+        split_frozen(self.newborn_student(), self.config.train.freeze)
+
+    def _check_batch(self) -> None:
+        train, shape = self.config.train, self.mesh.shape
+        parts = train.accumulation * math.prod(shape[axis] for axis in self.config.mesh.rules.batch)
+        if train.batch_size % parts:
+            raise ConfigError(
+                f"train.batch_size: got {train.batch_size}, expected a multiple of {parts} "
+                f"(train.accumulation times the devices that share a batch)"
+            )
 
     def transcriber(self, model: WhisperConfig, decode: DecodeConfig) -> Transcriber:
         return Transcriber(

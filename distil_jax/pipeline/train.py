@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import pyarrow.parquet as pq
 
 from distil_jax.algorithms.sequence_distillation import SequenceDistillation
 from distil_jax.data.batch import SpeechBatch
 from distil_jax.data.loader import LoaderConfig, make_loader
-from distil_jax.data.speech import Clip, clips
+from distil_jax.data.speech import Clip
 from distil_jax.errors import UserError
 from distil_jax.evaluation.error_rates import corpus_error_rate
 from distil_jax.labelling.transcriber import Transcriber
@@ -17,6 +16,7 @@ from distil_jax.mesh import split_batch
 from distil_jax.models.layers import Compute
 from distil_jax.models.log_mel import CLIP_SAMPLES, SAMPLE_RATE
 from distil_jax.pipeline.examples import split_examples, target_tokens
+from distil_jax.pipeline.label import filter_scores
 from distil_jax.pipeline.session import Session, compute_dtype
 from distil_jax.run import fingerprint, read_jsonl
 from distil_jax.training.checkpoint import Checkpoints
@@ -29,6 +29,8 @@ def train_stage(session: Session) -> dict[str, Any]:
     """Train the student up to its last step, from wherever an earlier run got to."""
     config = session.config.train
     with open_checkpoints(session) as checkpoints:
+        checkpoints.claim()
+        session.write_config()
         if (checkpoints.latest or 0) < config.steps:
             _training(session, checkpoints).run()
     with open_checkpoints(session) as checkpoints:
@@ -68,18 +70,18 @@ def open_checkpoints(session: Session) -> Checkpoints:
 
 
 def train_fingerprint(session: Session) -> str:
-    """What the trained student depends on: teacher, kept clips, and the settings of training."""
+    """What the student depends on: teacher, labels, kept clips, how it is trained and chosen."""
     config = session.config
-    names = ["id", "corpus", "kept"]
-    scores = pq.read_table(session.folder.filter / "scores.parquet", columns=names).to_pydict()
-    unimportant = {"log_every", "keep_latest", "keep_best"}
     return fingerprint(
         session.teacher.fingerprint,
-        scores,
+        [session.label_fingerprint(name) for name in config.data.train],
+        filter_scores(session, ["id", "corpus", "kept"]),
         config.seed,
         config.student.model_dump(),
         [objective.model_dump() for objective in config.objectives],
-        config.train.model_dump(exclude=unimportant),
+        config.train.model_dump(exclude={"log_every", "keep_latest", "keep_best"}),
+        {name: source.model_dump(mode="json") for name, source in config.data.validation.items()},
+        config.evaluate.model_dump(exclude={"batch_size", "resamples"}),
     )
 
 
@@ -137,7 +139,7 @@ def _count(batch: SpeechBatch) -> dict[str, float]:
 
 def _validation_clips(session: Session) -> list[Clip]:
     corpora = session.corpora("validation").values()
-    return [clip for c in corpora for clip in clips(c.name, c, session.quarantine)]
+    return [clip for corpus in corpora for clip in session.clips(corpus)]
 
 
 class _Validation:
@@ -154,5 +156,5 @@ class _Validation:
             return None
         params = self._transcriber.place(self._algorithm.student(state.params))
         pairs = self._transcriber(params, self._clips)
-        rows = [(clip.text or "", label.text, label.language) for clip, label in pairs]
+        rows = [(clip.text, label.text, clip.language or label.language) for clip, label in pairs]
         return corpus_error_rate(rows)

@@ -1,5 +1,6 @@
 """Recordings of the user's own through a model."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,21 @@ from distil_jax.progress import progress
 
 
 def transcribe_stage(session: Session, audio: list[Path], model: str) -> dict[str, Any]:
-    """model: "student" (the exported or best one), "teacher", or a folder of weights."""
+    """model: "student" (of the best checkpoint), "teacher", or a folder of weights."""
+    for path in audio:
+        if not path.exists():
+            raise UserError(f"--audio {path}: no such file or folder")
     config, params = _model(session, model)
     transcriber = session.transcriber(config, session.config.evaluate)
     placed = transcriber.place(params)
     quarantine = Quarantine(None)
     results = []
     for path in audio:
-        if not path.exists():
-            raise UserError(f"--audio {path}: no such file or folder")
         corpus = open_corpus("transcribe", SpeechConfig(path=str(path)))
-        pairs = transcriber(placed, clips(corpus.name, corpus, quarantine))
+        # Transcripts beside them do not matter, nor that those of long ones cannot be divided.
+        untold = (replace(utterance, text=None) for utterance in corpus)
+        codes = session.teacher.vocabulary.codes
+        pairs = transcriber(placed, clips(corpus.name, untold, quarantine, codes))
         for clip, label in progress(pairs, corpus.count, f"transcribe {path.name}", "clips"):
             results.append(
                 {

@@ -1,6 +1,7 @@
 """Checkpoints by Orbax: state and loader position together, the best and the latest kept."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -53,6 +54,11 @@ class Checkpoints:
     def __exit__(self, *error: object) -> None:
         self._checkpointer.close()
 
+    def claim(self) -> None:
+        """Raises UserError when what is there was made of something else."""
+        if self.latest is not None:
+            self._reading(self.latest, self._check)
+
     def save(self, step: int, state: TrainState, loader: dict, error_rate: float | None) -> None:
         """Copy the state off the devices, then write it in the background."""
         metrics = None if error_rate is None else {_ERROR_RATE: error_rate}
@@ -85,14 +91,21 @@ class Checkpoints:
         """The state at `step` (None: nothing), laid out on devices as `like` is (abstract)."""
         if step is None:
             return None
-        try:
+
+        def load(step: int) -> dict:
             self._check(step)
-            loaded = self._checkpointer.load_checkpointables(step, {"state": like, "loader": None})
+            return self._checkpointer.load_checkpointables(step, {"state": like, "loader": None})
+
+        loaded = self._reading(step, load)
+        return Restored(loaded["state"], loaded["loader"], step)
+
+    def _reading(self, step: int, read: Callable[[int], Any]) -> Any:
+        try:
+            return read(step)
         except UserError:
             raise
         except Exception as error:  # whatever Orbax meets in a damaged folder
             raise _unreadable(f"checkpoint {self._folder / str(step)}", error) from error
-        return Restored(loaded["state"], loaded["loader"], step)
 
     def _check(self, step: int) -> None:
         metadata = self._checkpointer.checkpointables_metadata(step).custom_metadata

@@ -76,6 +76,7 @@ class Training:
                     bar.advance(1, note=self._look(state, waiting))
                     waiting = None
                     self._save(step, state)
+        self._log_compute(self.config.steps, {})  # the last validation and checkpoint
         return state
 
     def _begin(self) -> tuple[TrainState, int]:
@@ -122,8 +123,9 @@ class Training:
             f"training stopped at step {step}: loss {values['loss']:.4g}, gradient norm "
             f"{values['grad_norm']:.4g} (the limit, train.exploded_norm, is "
             f"{self.config.exploded_norm:g}). The update was not applied; a sound checkpoint of "
-            f"{kept} updates is kept. Lower train.optimizer.learning_rate or lengthen its "
-            f"warmup_steps, and look at the data around this step."
+            f"{kept} updates is kept; the same command goes on from it, past this batch. To train "
+            f"otherwise (a lower train.optimizer.learning_rate, a longer warmup_steps) choose "
+            f"another run_dir; look at the data around this step first."
         )
 
     def _save(self, step: int, state: TrainState) -> None:

@@ -72,7 +72,7 @@ def test_unknown_languages_are_set_aside():
     for language in ("klingon", ""):
         found, aside = cut(heard(tone(1), language=language))
         assert not found
-        assert aside == {"u": f"language {language!r} is none that Whisper knows"}
+        assert aside == {"u": f"language {language!r} is none that the model knows"}
 
 
 def test_a_known_problem_is_the_reason():

@@ -15,22 +15,25 @@ def rows(first: int, count: int) -> list[dict]:
     ]
 
 
+FIRST, SECOND = ["a", "b", "c"], ["d", "e"]  # the utterances of the two shards
+
+
 @pytest.fixture
 def store(tmp_path) -> LabelStore:
     return LabelStore(tmp_path / "corpus")
 
 
 def finished(store: LabelStore) -> LabelStore:
-    store.write(0, rows(0, 3))
-    store.write(1, rows(3, 2))
-    store.finish(2)
+    store.write(0, FIRST, rows(0, 3))
+    store.write(1, SECOND, rows(3, 2))
+    store.finish(2, 5)
     return store
 
 
 def test_labels_come_back_in_the_order_of_the_corpus(store):
-    store.write(1, rows(3, 2))
-    store.write(0, rows(0, 3))
-    store.finish(2)
+    store.write(1, SECOND, rows(3, 2))
+    store.write(0, FIRST, rows(0, 3))
+    store.finish(2, 5)
     table = store.read()
     assert table.schema == SCHEMA
     assert table["id"].to_pylist() == [f"clip-{i}" for i in range(5)]
@@ -62,25 +65,42 @@ def test_a_shard_that_breaks_half_way_is_not_there(store, monkeypatch):
 
     monkeypatch.setattr("distil_jax.labelling.store.pq.write_table", broken)
     with pytest.raises(OSError, match="no space"):
-        store.write(0, rows(0, 3))
-    assert not store.has(0)
+        store.write(0, FIRST, rows(0, 3))
+    assert not store.has(0, FIRST)
     assert list(store.folder.iterdir()) == []
 
 
 def test_what_a_kill_left_half_written_is_not_taken_for_a_shard(store):
     store.folder.mkdir()
     (store.folder / ".shard-00000.parquet.partial.parquet").write_bytes(b"PAR1 half")
-    assert not store.has(0)
+    assert not store.has(0, FIRST)
     assert finished(store).read().num_rows == 5
 
 
 def test_reading_before_the_end_says_what_to_do(store):
-    store.write(0, rows(0, 3))
-    assert store.has(0)
-    assert not store.has(1)
-    assert not store.finished
+    store.write(0, FIRST, rows(0, 3))
+    assert store.has(0, FIRST)
+    assert not store.has(1, SECOND)
+    assert not store.finished(5)
     with pytest.raises(UserError, match=r"labelling is not finished; run `distil-jax label`"):
         store.read()
+
+
+def test_a_corpus_that_changed_is_not_taken_for_the_one_that_was_labelled(store):
+    finished(store)
+    assert store.finished(5)
+    assert store.finished(None)  # a stream, whose length nobody knows
+    for changed in (lambda: store.finished(6), lambda: store.has(0, ["a", "new", "b"])):
+        with pytest.raises(UserError, match=r"the recordings changed since .*corpus was begun"):
+            changed()
+
+
+def test_a_shard_that_was_removed_is_labelled_anew(store):
+    """As the message about a damaged one advises."""
+    finished(store).shard(1).unlink()
+    assert not store.finished(5)
+    assert store.has(0, FIRST)
+    assert not store.has(1, SECOND)
 
 
 @pytest.mark.parametrize("damage", [b"", b"not parquet at all"])
@@ -97,6 +117,6 @@ def test_a_missing_shard_is_named(store):
 
 
 def test_a_corpus_without_clips_has_an_empty_table(store):
-    store.finish(0)
+    store.finish(0, 0)
     assert store.read().num_rows == 0
-    assert store.finished
+    assert store.finished(0)

@@ -76,13 +76,13 @@ def test_every_step_is_logged_and_counted_once(whole):
     assert [row["step"] for row in metrics if row["kind"] == "train"] == [*range(1, STEPS + 1)]
     assert [row["step"] for row in metrics if row["kind"] == "validation"] == [4, 8]
     compute = read_jsonl(folder / "compute.jsonl")
-    assert sum(row["clips"] for row in compute) == STEPS * 8
-    assert sum(row["target_tokens"] for row in compute) == sum(
+    assert sum(row.get("clips", 0) for row in compute) == STEPS * 8
+    assert sum(row.get("target_tokens", 0) for row in compute) == sum(
         batch(i).mask.sum() for i in range(STEPS)
     )
     per_step = distillation(CONFIG).flops(batch())
     for part, flops in per_step.items():
-        assert sum(row["flops"][part] for row in compute) == pytest.approx(STEPS * flops)
+        assert sum(row["flops"].get(part, 0) for row in compute) == pytest.approx(STEPS * flops)
 
 
 @pytest.mark.parametrize("dies_at", [1, 4, 7])

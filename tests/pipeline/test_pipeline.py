@@ -1,0 +1,250 @@
+"""A whole run of a made-up teacher on made-up sounds, on eight devices; and runs that go wrong."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+import yaml
+
+from distil_jax import pipeline
+from distil_jax.config import load_config
+from distil_jax.errors import UserError
+from distil_jax.export.hugging_face import write_folder
+from distil_jax.models.pretrained import load_pretrained
+from distil_jax.models.tokenizer_files import read_tokenizer
+from distil_jax.models.vocabulary import make_vocabulary
+from distil_jax.models.whisper import WhisperConfig, init
+from distil_jax.run import read_jsonl
+from tests.made_up import MULTILINGUAL, write_generation_config, write_tokenizer
+
+
+def write_teacher(folder: Path) -> None:
+    """Of 99 languages: it knows no Cantonese."""
+    parts = folder.with_name("parts")
+    parts.mkdir()
+    write_tokenizer(parts, MULTILINGUAL)
+    generation = write_generation_config(parts, MULTILINGUAL)
+    config = WhisperConfig.from_hf({**MULTILINGUAL.hf_config, "encoder_layers": 1})
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda a: a + rng.normal(0, 0.3, a.shape).astype(np.float32), init(config)
+    )
+    files = {path.name: path for path in parts.iterdir()}
+    tokenizer = read_tokenizer(files, "made up")
+    vocabulary = make_vocabulary(tokenizer, generation, config.vocab_size, "made up")
+    write_folder(folder, config, params, vocabulary, generation, "made up")
+
+
+def write_sounds(folder: Path, seconds: list[float], texts: bool) -> None:
+    """Noises; beside them either their transcripts, or a manifest of languages and one bad file."""
+    folder.mkdir()
+    rng = np.random.default_rng(len(seconds))
+    for number, duration in enumerate(seconds):
+        noise = rng.normal(0, 0.1, int(duration * 16_000)).astype(np.float32)
+        soundfile.write(folder / f"{number}.wav", noise, 16_000)
+        if texts:
+            (folder / f"{number}.txt").write_text("the text")
+    if not texts:
+        (folder / "bad.wav").write_bytes(b"RIFF")
+        rows = [{"audio": f"{n}.wav", "language": "en"} for n in range(len(seconds))]
+        rows[1]["language"] = "yue"
+        rows.append({"audio": "bad.wav", "language": "en"})
+        (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("made-up")
+    write_teacher(folder / "teacher")
+    write_sounds(folder / "train", [1.0] * 14, texts=False)
+    write_sounds(folder / "test", [1.0] * 3, texts=True)
+    sections = {
+        "name": "made-up",
+        "run_dir": str(folder / "run"),
+        "teacher": {"weights": str(folder / "teacher")},
+        "data": {
+            "train": {"noises": {"path": str(folder / "train")}},
+            "evaluation": {"held_out": {"path": str(folder / "test"), "language": "en"}},
+        },
+        "label": {"batch_size": 8, "max_new_tokens": 6, "shard_size": 8},
+        "student": {"decoder_layers": 1},
+        "objectives": [{"name": "cross_entropy"}, {"name": "kl"}],
+        "train": {
+            "steps": 2,
+            "batch_size": 8,
+            "loss_chunk": 8,
+            "target_lengths": [16],
+            "validation_clips": 1,
+            "log_every": 1,
+            "validate_every": 2,
+            "save_every": 1,
+        },
+        "evaluate": {"batch_size": 8, "max_new_tokens": 6, "resamples": 100},
+    }
+    path = folder / "made_up.yaml"
+    path.write_text(yaml.safe_dump(sections))
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(config) -> tuple[Path, dict[str, Any]]:
+    result = pipeline.run_all(load_config(config))
+    return Path(load_config(config).run_dir), result
+
+
+@pytest.fixture
+def run(whole, tmp_path) -> Path:
+    """A finished run of one's own, to spoil."""
+    return shutil.copytree(whole[0], tmp_path / "run")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_everything_that_a_run_leaves_is_there(whole):
+    folder, result = whole
+    assert set(result) == {"label", "filter", "train", "evaluate", "export", "report"}
+    assert Path(result["report"]).read_text().startswith("<!")
+    assert result["evaluate"]["sets"]["held_out"]["clips"] == 3
+    assert load_pretrained(str(folder / "export")).config.decoder_layers == 1
+    assert result["export"]["max_logit_difference"] == 0
+    compute = read_jsonl(folder / "compute.jsonl")
+    stages = {"label", "train", "evaluate teacher", "evaluate student"}
+    assert {row["stage"] for row in compute if sum(row["flops"].values()) > 0} == stages
+
+
+def test_nothing_vanishes(whole):
+    """Of 15 utterances 13 are labelled; the others stand in the quarantine with their reasons."""
+    folder, result = whole
+    aside = {row["id"]: row["reason"] for row in read_jsonl(folder / "quarantine.jsonl")}
+    assert set(aside) == {"1.wav", "bad.wav"}
+    assert aside["1.wav"] == "language 'yue' is none that the model knows"
+    assert result["label"]["clips"] == {"noises": 13}
+
+
+def test_a_finished_run_is_left_as_it_is(whole):
+    folder, result = whole
+    before = contents(folder)
+    assert pipeline.run_all(load_config(folder)) == {
+        **result,
+        **{"label": {**result["label"]}, "report": str(folder / "report.html")},
+    }
+    after = contents(folder)
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    assert changed <= {"config.yaml", "report.html", "filter/histogram.png"}
+
+
+@pytest.mark.parametrize(
+    "verb,first",
+    [
+        ("filter_labels", "label"),
+        ("train", "filter"),
+        ("evaluate", "filter"),
+        ("export", "filter"),
+    ],
+)
+def test_a_verb_before_its_turn_says_what_to_run_first(verb, first, config, tmp_path):
+    empty = load_config(config, [f"run_dir={tmp_path}"])
+    with pytest.raises(UserError, match=f"run `distil-jax {first}` first"):
+        getattr(pipeline, verb)(empty)
+
+
+@pytest.mark.parametrize(
+    "verb,change,message",
+    [
+        ("label", "label.max_new_tokens=7", "holds labels made with another"),
+        ("filter_labels", "label.max_new_tokens=7", "holds labels made with another"),
+        ("train", "train.optimizer.learning_rate=1", "checkpoints of a training with other"),
+        ("train", "train.steps=1", "checkpoints of a training with other"),
+        ("evaluate", "seed=1", "checkpoints of a training with other"),
+        ("export", "student.decoder_layers=2", "checkpoints of a training with other"),
+    ],
+)
+def test_what_was_made_otherwise_is_refused_and_nothing_changes(run, verb, change, message):
+    before = contents(run)
+    with pytest.raises(UserError, match=message):
+        getattr(pipeline, verb)(load_config(run, [change]))
+    assert contents(run) == before
+
+
+def test_a_removed_shard_is_labelled_anew_to_the_same_bytes(run):
+    shard = run / "labels" / "noises" / "shard-00001.parquet"
+    before = contents(run / "labels")
+    shard.write_bytes(b"PAR1 damaged")
+    with pytest.raises(UserError, match=r"shard-00001.parquet cannot be read.*remove it"):
+        pipeline.label(load_config(run))
+    shard.unlink()
+    pipeline.label(load_config(run))
+    assert contents(run / "labels") == before
+
+
+def test_a_recording_that_came_later_is_told(run, config):
+    late = shutil.copytree(config.parent / "train", run.parent / "train")
+    with open(late / "manifest.jsonl", "a") as manifest:
+        manifest.write(json.dumps({"audio": "0.wav", "id": "again"}) + "\n")
+    path = run.parent / "late.yaml"
+    path.write_text(config.read_text().replace(str(config.parent / "train"), str(late)))
+    fresh = load_config(path, [f"run_dir={run.parent / 'fresh'}", "label.shard_size=100"])
+    pipeline.label(fresh)
+    with open(late / "manifest.jsonl", "a") as manifest:
+        manifest.write(json.dumps({"audio": "2.wav", "id": "and again"}) + "\n")
+    with pytest.raises(UserError, match="the recordings changed"):
+        pipeline.label(fresh)
+
+
+def test_an_export_that_lost_its_weights_is_written_again(run):
+    weights = run / "export" / "model.safetensors"
+    before = weights.read_bytes()
+    shutil.rmtree(run / "export")
+    pipeline.export(load_config(run))
+    assert weights.read_bytes() == before
+
+
+def test_the_model_card_names_no_figures_of_another_student(run):
+    path = run / "evaluation" / "held_out.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "made_with": "otherwise"}))
+    pipeline.export(load_config(run))
+    assert "held_out" not in (run / "export" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "change,message",
+    [
+        ("train.batch_size=12", r"train.batch_size: got 12, expected a multiple of 8"),
+        ("train.freeze=[encodr]", r"train.freeze: got 'encodr'"),
+        ("label.language=yue", r"label.language: language 'yue': expected one of"),
+        ("evaluate.language=xx", r"evaluate.language: language 'xx': expected one of"),
+        ("seed=-1", r"seed: got -1"),
+        ("data.evaluation.noises.path=elsewhere", r"evaluation.noises is another source than"),
+        ("student.decoder_layers=9", r"student.decoder_layers: got 9"),
+    ],
+)
+def test_mistakes_are_told_before_the_work(change, message, config, tmp_path):
+    with pytest.raises(UserError, match=message):
+        pipeline.run_all(load_config(config, [f"run_dir={tmp_path / 'run'}", change]))
+    assert not (tmp_path / "run").exists()
+
+
+def test_transcripts_beside_long_recordings_do_not_matter(whole, tmp_path):
+    write_sounds(tmp_path / "talks", [31.0], texts=True)
+    told = pipeline.transcribe(load_config(whole[0]), [tmp_path / "talks"], "student")
+    assert [(clip["id"], clip["start"]) for clip in told["clips"]] == [
+        ("0.wav#0", 0),
+        ("0.wav#1", 30),
+    ]
+    assert told["set_aside"] == []
+    with pytest.raises(UserError, match=r"nowhere\.wav: no such file"):
+        pipeline.transcribe(load_config(whole[0]), [tmp_path / "nowhere.wav"], "student")
+
+
+def test_each_label_stands_once(whole):
+    shards = sorted((whole[0] / "labels" / "noises").glob("*.parquet"))
+    ids = [id for shard in shards for id in pq.read_table(shard)["id"].to_pylist()]
+    assert sorted(ids) == sorted({f"{n}.wav" for n in range(14)} - {"1.wav"})
