@@ -130,4 +130,4 @@ def test_recordings_in_other_languages(folder, timestamps, theirs, shared_data):
 @pytest.mark.parametrize("timestamps", [False, True])
 @pytest.mark.parametrize("folder", ["de_kerstin", "es_asterisk", "fr_asterisk", "en_ljspeech"])
 def test_many_recordings(folder, timestamps, theirs, shared_data):
-    assert_same_tokens("base", theirs, shared_data / "speech" / folder, 5 * BATCH, timestamps)
+    assert_same_tokens("base", theirs, shared_data / "speech" / folder, 3 * BATCH, timestamps)
