@@ -17,10 +17,9 @@ from jax.sharding import Mesh
 
 from distil_jax.data.batch import SpeechBatch
 from distil_jax.mesh import Rules, replicated, use_mesh
+from distil_jax.models.architecture import Architecture, ModelConfig, architecture_of
 from distil_jax.models.layers import Compute
 from distil_jax.models.placing import shardings
-from distil_jax.models.whisper import FIXED, NAME_TABLE, WhisperConfig, bind
-from distil_jax.models.whisper_flops import decoder_flops, encoder_flops
 from distil_jax.objectives import Objective, Targets, weighted_loss
 from distil_jax.training.optimizer import (
     cast,
@@ -41,9 +40,9 @@ class SequenceDistillation:
     the student's are where training starts.
     """
 
-    teacher_config: WhisperConfig
+    teacher_config: ModelConfig
     teacher_params: dict
-    student_config: WhisperConfig
+    student_config: ModelConfig
     student_params: dict
     objectives: Sequence[Objective]
     config: TrainConfig
@@ -75,13 +74,14 @@ class SequenceDistillation:
 
     def flops(self, batch: SpeechBatch) -> dict[str, float]:
         clips, tokens = batch.inputs.shape
-        student = decoder_flops(self.student_config, tokens, encoder_is_frozen=self._encoder_frozen)
-        own = encoder_flops(self.student_config)
+        model, encoder_frozen = self._model, self._encoder_frozen
+        student = model.decoder_flops(self.student_config, tokens, encoder_is_frozen=encoder_frozen)
+        own = model.encoder_flops(self.student_config)
         if not self.shares_encoder:
-            student += own if not self._encoder_frozen else type(own)(own.forward)
+            student += own if not encoder_frozen else type(own)(own.forward)
         return {
-            "encoder_forward": clips * encoder_flops(self.teacher_config).forward,
-            "teacher_forward": clips * decoder_flops(self.teacher_config, tokens).forward,
+            "encoder_forward": clips * model.encoder_flops(self.teacher_config).forward,
+            "teacher_forward": clips * model.decoder_flops(self.teacher_config, tokens).forward,
             "student_forward": clips * student.forward,
             "student_backward": clips * student.backward,
         }
@@ -95,12 +95,16 @@ class SequenceDistillation:
         )
 
     @property
+    def _model(self) -> Architecture:
+        return architecture_of(self.teacher_config)
+
+    @property
     def _encoder_frozen(self) -> bool:
         return "encoder" in self.config.freeze
 
     @cached_property
     def _split(self) -> tuple[dict, dict]:
-        return split_frozen(self.student_params, (*self.config.freeze, *FIXED))
+        return split_frozen(self.student_params, (*self.config.freeze, *self._model.FIXED))
 
     def _fresh(self, params: dict) -> TrainState:
         return TrainState(jnp.zeros((), jnp.int32), params, self._optimizer.init(params))
@@ -118,7 +122,7 @@ class SequenceDistillation:
             for name, part in self._split[1].items()
             if not (name == "encoder" and self.shares_encoder)
         }
-        place = partial(shardings, NAME_TABLE, mesh=self.mesh, rules=self.rules)
+        place = partial(shardings, self._model.NAME_TABLE, mesh=self.mesh, rules=self.rules)
         constants = {"teacher": teacher, "frozen": frozen}
         return {name: jax.device_put(tree, place(tree)) for name, tree in constants.items()}
 
@@ -126,7 +130,7 @@ class SequenceDistillation:
     def _state_shardings(self) -> Any:
         """A TrainState of shardings."""
         trained = self._split[0]
-        params = shardings(NAME_TABLE, trained, self.mesh, self.rules)
+        params = shardings(self._model.NAME_TABLE, trained, self.mesh, self.rules)
         opt_state = optax.tree_utils.tree_map_params(
             self._optimizer,
             lambda _, sharding: sharding,
@@ -167,11 +171,11 @@ class SequenceDistillation:
         return self._apply(state, gradients, loss, {n: sums[n] / counts[n] for n in sums})
 
     def _loss(self, constants: dict, counts: dict, trained: dict, batch: SpeechBatch):
-        teacher = bind(self.teacher_config, self.compute, constants["teacher"])
+        teacher = self._model.bind(self.teacher_config, self.compute, constants["teacher"])
         frozen = constants["frozen"]
         if self.shares_encoder:
             frozen = {**frozen, "encoder": constants["teacher"]["encoder"]}
-        student = bind(self.student_config, self.compute, join_frozen(trained, frozen))
+        student = self._model.bind(self.student_config, self.compute, join_frozen(trained, frozen))
 
         encoded = jax.lax.stop_gradient(teacher.encode(batch.samples))
         student_encoded = encoded if self.shares_encoder else student.encode(batch.samples)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from distil_jax.models.architecture import ModelConfig
 from distil_jax.models.vocabulary import Vocabulary
-from distil_jax.models.whisper import WhisperConfig
 
 SAMPLE_RATE = 16_000
 _HOP, _WINDOW = 160, 400  # samples between frames, and in one
@@ -14,16 +14,12 @@ _FRAMES_PER_POSITION = 2  # the encoder's second convolution halves the frames
 _DROPPED = ("alignment_heads", "forced_decoder_ids", "transformers_version", "_from_model_config")
 
 
-def model_config(config: WhisperConfig, vocabulary: Vocabulary, dtype: str) -> dict[str, Any]:
+def model_config(config: ModelConfig, vocabulary: Vocabulary, dtype: str) -> dict[str, Any]:
     """config.json. Every id is written: the defaults in transformers fit one vocabulary only."""
     return {
-        "architectures": ["WhisperForConditionalGeneration"],
-        "model_type": "whisper",
-        "torch_dtype": dtype,
         **config.to_hf(),
+        "torch_dtype": dtype,
         "num_hidden_layers": config.encoder_layers,
-        "activation_function": "gelu",
-        "scale_embedding": False,
         "is_encoder_decoder": True,
         "tie_word_embeddings": True,
         "use_cache": True,
@@ -34,7 +30,7 @@ def model_config(config: WhisperConfig, vocabulary: Vocabulary, dtype: str) -> d
 
 def repaired_generation_config(
     teacher: Mapping[str, Any],
-    config: WhisperConfig,
+    config: ModelConfig,
     vocabulary: Vocabulary,
     kept_layers: Sequence[int] | None,
 ) -> dict[str, Any]:
@@ -65,7 +61,7 @@ def repaired_generation_config(
     return {name: value for name, value in repaired.items() if value is not None}
 
 
-def preprocessor_config(config: WhisperConfig) -> dict[str, Any]:
+def preprocessor_config(config: ModelConfig) -> dict[str, Any]:
     """preprocessor_config.json: how audio becomes the log-mel input."""
     frames = config.max_source_positions * _FRAMES_PER_POSITION
     return {

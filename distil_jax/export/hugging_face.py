@@ -19,17 +19,17 @@ from distil_jax.export.config_files import (
 )
 from distil_jax.export.tokenizer_files import tokenizer_files
 from distil_jax.models import state_dict
+from distil_jax.models.architecture import ModelConfig
 from distil_jax.models.pretrained import load_pretrained, name_table, to_state_dict
 from distil_jax.models.state_dict import Params
 from distil_jax.models.vocabulary import Vocabulary
-from distil_jax.models.whisper import WhisperConfig
 
 WEIGHTS = "model.safetensors"
 
 
 def write_folder(
     path: Path,
-    config: WhisperConfig,
+    config: ModelConfig,
     params: Params,
     vocabulary: Vocabulary,
     generation_config: Mapping[str, Any],
@@ -61,7 +61,7 @@ def write_folder(
 
 def verify_folder(
     path: Path,
-    config: WhisperConfig,
+    config: ModelConfig,
     params: Params,
     vocabulary: Vocabulary,
     logits: Callable[[Params], np.ndarray],

@@ -19,12 +19,12 @@ from distil_jax.data.batch import pad_samples
 from distil_jax.data.speech import Clip
 from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.mesh import Rules, split_batch
+from distil_jax.models.architecture import ModelConfig, architecture_of
 from distil_jax.models.generate import Decoded, detect_language, greedy
 from distil_jax.models.layers import Compute
 from distil_jax.models.log_mel import CLIP_SAMPLES
 from distil_jax.models.token_rules import TokenRules
 from distil_jax.models.vocabulary import Vocabulary
-from distil_jax.models.whisper import WhisperConfig, bind
 
 _DETECT = -1  # stands in a prompt where the language is to be detected
 
@@ -47,7 +47,7 @@ class Label:
 class Transcriber:
     """Decodes clips with any parameters of one model shape."""
 
-    model: WhisperConfig
+    model: ModelConfig
     vocabulary: Vocabulary
     generation_config: dict
     config: DecodeConfig
@@ -56,13 +56,15 @@ class Transcriber:
     compute: Compute
 
     def __call__(self, params: dict, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Label]]:
-        """Labels in the order of the clips. While one batch is read the next is being computed."""
+        """Labels in the order of the clips. While one batch is being computed the next is read.
+
+        Only one is on the devices at a time: two would take twice the memory.
+        """
         waiting = None
         for batch in _batches(clips, self.batch_size):
-            started = batch, self._start(params, batch)
             if waiting:
                 yield from self._finish(*waiting)
-            waiting = started
+            waiting = batch, self._start(params, batch)
         if waiting:
             yield from self._finish(*waiting)
 
@@ -147,7 +149,7 @@ class Transcriber:
 
     def _make_decoder(self, detect: bool):
         def decode(params: dict, samples: jax.Array, prompt: jax.Array, wanted: jax.Array):
-            model = bind(self.model, self.compute, params)
+            model = architecture_of(self.model).bind(self.model, self.compute, params)
             encoded = model.encode(samples)
             if detect:
                 languages = tuple(self.vocabulary.languages.values())

@@ -16,6 +16,7 @@ from distil_jax.models.products import project
 from distil_jax.settings import Settings
 
 Block = TypeVar("Block", bound=nnx.Module)
+Result = TypeVar("Result")
 Remat = Literal["none", "dots", "full"]
 _REMAT_POLICIES = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
@@ -115,8 +116,8 @@ def unstack(blocks: Block) -> list[Block]:
     return [nnx.merge(graph, layer) for layer in slices]
 
 
-def over_clips(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
-    """function(*arrays), where the arrays and the result all begin with the batch axis.
+def over_clips(function: Callable[..., Result], *arrays: jax.Array) -> Result:
+    """function(*arrays), where the arrays and all that comes out begin with the batch axis.
 
     On one CPU the clips go through one by one and the backward pass computes them anew: what a
     clip needs stays in the cache, and memory does not grow with the batch.
@@ -124,8 +125,8 @@ def over_clips(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Ar
     if not on_one_cpu():
         return function(*arrays)
 
-    def one(clip: tuple[jax.Array, ...]) -> jax.Array:
-        return function(*(array[None] for array in clip))[0]
+    def one(clip: tuple[jax.Array, ...]) -> Result:
+        return jax.tree.map(lambda a: a[0], function(*(array[None] for array in clip)))
 
     return jax.lax.map(jax.checkpoint(one), arrays)
 

@@ -14,13 +14,13 @@ import numpy as np
 
 from distil_jax.errors import UserError
 from distil_jax.models import ARCHITECTURES, safetensors_files, state_dict
+from distil_jax.models.architecture import ModelConfig, architecture_of
 from distil_jax.models.ctranslate2 import read_variables
 from distil_jax.models.ctranslate2_whisper import generation_config, whisper_state
 from distil_jax.models.state_dict import Params, Shapes
 from distil_jax.models.tokenizer_files import has_tokenizer, read_tokenizer
 from distil_jax.models.vocabulary import Vocabulary, make_vocabulary
 from distil_jax.models.weight_files import bin_parts, model_files, read_object
-from distil_jax.models.whisper import WhisperConfig
 
 HEAD, EMBEDDING = "proj_out.weight", "model.decoder.embed_tokens.weight"
 
@@ -29,7 +29,7 @@ HEAD, EMBEDDING = "proj_out.weight", "model.decoder.embed_tokens.weight"
 class Pretrained:
     """A model as it came in."""
 
-    config: WhisperConfig
+    config: ModelConfig
     params: Params  # nested dict of numpy arrays; layers stacked on axis 0
     tokenizer: Vocabulary | None  # None when the folder has no tokenizer files
     generation_config: dict[str, Any]
@@ -72,7 +72,7 @@ def load_pretrained(
     source = " + ".join(locations)
     files = model_files(locations, revision)
     checkpoint = _read(files, source, sha256)
-    config = architecture(checkpoint.config, source).from_hf(checkpoint.config)
+    config = config_class(checkpoint.config, source).from_hf(checkpoint.config)
     state = _without_head(checkpoint.state, source)
     table, shapes = name_table(config), parameter_shapes(config)
     params = state_dict.from_state_dict(state, table, shapes, source, dtype)
@@ -82,13 +82,13 @@ def load_pretrained(
 
 
 def to_state_dict(
-    config: WhisperConfig, params: Params, dtype: str = "float32"
+    config: ModelConfig, params: Params, dtype: str = "float32"
 ) -> dict[str, np.ndarray]:
     """Parameters under their Hugging Face names, numpy arrays of `dtype`, without the tied head."""
     return state_dict.to_state_dict(params, name_table(config), dtype)
 
 
-def architecture(config: Mapping[str, Any], source: str) -> Any:
+def config_class(config: Mapping[str, Any], source: str) -> type[ModelConfig]:
     """The config class of the architecture that a config.json names by its `model_type`."""
     model_type = config.get("model_type")
     if model_type not in ARCHITECTURES:
@@ -100,20 +100,16 @@ def architecture(config: Mapping[str, Any], source: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def name_table(config: WhisperConfig) -> tuple[state_dict.Row, ...]:
+def name_table(config: ModelConfig) -> tuple[state_dict.Row, ...]:
     """The name table of the architecture that `config` belongs to."""
-    return _module(config).NAME_TABLE
+    return architecture_of(config).NAME_TABLE
 
 
-def parameter_shapes(config: WhisperConfig) -> Shapes:
+def parameter_shapes(config: ModelConfig) -> Shapes:
     """The shape of each parameter, by its path; nothing is computed."""
-    shapes = jax.eval_shape(lambda: _module(config).init(config))
+    shapes = jax.eval_shape(lambda: architecture_of(config).init(config))
     leaves = jax.tree_util.tree_flatten_with_path(shapes)[0]
     return {tuple(key.key for key in path): leaf.shape for path, leaf in leaves}
-
-
-def _module(config: WhisperConfig) -> Any:
-    return importlib.import_module(type(config).__module__)
 
 
 def _read(files: dict[str, Path], source: str, sha256: str | None) -> _Checkpoint:

@@ -4,6 +4,7 @@ Every published shape: tiny to large-v3, turbo, .en; 80 and 128 mels.
 b batch, t target tokens, s encoder positions (1500), d model width, l layers, v vocabulary.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from flax import nnx
 
 from distil_jax.errors import UserError
 from distil_jax.mesh import constrain
+from distil_jax.models.architecture import ModelConfig
 from distil_jax.models.layers import (
     MLP,
     Attention,
@@ -25,11 +27,12 @@ from distil_jax.models.layers import (
 )
 from distil_jax.models.log_mel import log_mel
 from distil_jax.models.names import Row, linear_rows, norm_rows
+from distil_jax.models.whisper_flops import decoder_flops as decoder_flops
+from distil_jax.models.whisper_flops import encoder_flops as encoder_flops
 from distil_jax.objectives.signals import Signals
-from distil_jax.settings import Settings
 
 
-class WhisperConfig(Settings):
+class WhisperConfig(ModelConfig):
     """The shape of a Whisper: the fields of transformers' config that change what it computes."""
 
     d_model: int
@@ -45,7 +48,7 @@ class WhisperConfig(Settings):
     max_target_positions: int = 448
 
     @classmethod
-    def from_hf(cls, values: dict[str, Any]) -> "WhisperConfig":
+    def from_hf(cls, values: Mapping[str, Any]) -> "WhisperConfig":
         """From the dict of a Hugging Face config.json."""
         if values.get("activation_function", "gelu") != "gelu" or values.get("scale_embedding"):
             raise UserError(
@@ -58,8 +61,15 @@ class WhisperConfig(Settings):
             raise UserError(f"config.json lacks {error}; is it a Whisper model?") from None
 
     def to_hf(self) -> dict[str, Any]:
-        """The fields of config.json that this class knows."""
-        return {hf: getattr(self, ours) for ours, hf in _HF_FIELDS.items()}
+        """The fields of config.json that say what the model computes."""
+        shape = {hf: getattr(self, ours) for ours, hf in _HF_FIELDS.items()}
+        return {
+            "architectures": ["WhisperForConditionalGeneration"],
+            "model_type": "whisper",
+            **shape,
+            "activation_function": "gelu",
+            "scale_embedding": False,
+        }
 
 
 _HF_FIELDS = {
@@ -211,7 +221,7 @@ class Decoder(nnx.Module):
         heads, width = self.config.decoder_heads, self.config.d_model
         values = jnp.zeros((encoded.shape[0], heads, length, width // heads), encoded.dtype)
         keys = values.swapaxes(2, 3)
-        cross = (block.cross_attention.keys_values(encoded) for block in blocks)
+        cross = (over_clips(block.cross_attention.keys_values, encoded) for block in blocks)
         layers = [LayerCache(keys, values, *keys_values) for keys_values in cross]
         steps = Steps(blocks, self.embedding[...].T.astype(encoded.dtype))
         return steps, Cache(layers, jnp.zeros((), jnp.int32))

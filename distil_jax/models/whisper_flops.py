@@ -1,11 +1,15 @@
 """Analytic FLOPs of Whisper's encoder and decoder, from scaling.flops."""
 
+from typing import TYPE_CHECKING
+
 from distil_jax.models.log_mel import FRAMES
-from distil_jax.models.whisper import WhisperConfig
 from distil_jax.scaling.flops import Flops, attention, linear
 
+if TYPE_CHECKING:
+    from distil_jax.models.whisper import WhisperConfig
 
-def encoder_flops(config: WhisperConfig) -> Flops:
+
+def encoder_flops(config: "WhisperConfig") -> Flops:
     """One 30-second clip through convolutions and blocks (log-mel left out: under 1 %)."""
     width, time = config.d_model, config.max_source_positions
     convolutions = linear(FRAMES, 3 * config.n_mels, width, inputs_are_constant=True)
@@ -15,16 +19,7 @@ def encoder_flops(config: WhisperConfig) -> Flops:
     return convolutions + block * config.encoder_layers
 
 
-def decoding_flops(config: WhisperConfig, clips: int, tokens: int) -> tuple[float, float]:
-    """(encoder, decoder) for clips that are decoded greedily to `tokens` tokens in all.
-
-    Decoding n tokens one by one costs what reading them at once does.
-    """
-    once, one = (decoder_flops(config, positions).forward for positions in (0, 1))
-    return clips * encoder_flops(config).forward, clips * once + tokens * (one - once)
-
-
-def decoder_flops(config: WhisperConfig, tokens: int, *, encoder_is_frozen: bool = True) -> Flops:
+def decoder_flops(config: "WhisperConfig", tokens: int, *, encoder_is_frozen: bool = True) -> Flops:
     """One teacher-forced sequence of `tokens` positions, head included."""
     width, source = config.d_model, config.max_source_positions
     block = linear(tokens, width, width) * 6 + attention(tokens, tokens, width)

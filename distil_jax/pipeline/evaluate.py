@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 from distil_jax.data.speech import Clip, Corpus
 from distil_jax.evaluation.error_rates import compare
 from distil_jax.labelling.transcriber import Label, Transcriber
-from distil_jax.models.whisper import WhisperConfig
-from distil_jax.models.whisper_flops import decoding_flops
+from distil_jax.models.architecture import ModelConfig, decoding_flops
 from distil_jax.pipeline.session import Session
 from distil_jax.pipeline.train import train_fingerprint, trained_student
 from distil_jax.progress import progress
@@ -71,7 +70,7 @@ class _Model:
     parameters: int
 
     @classmethod
-    def make(cls, session: Session, config: WhisperConfig, params: dict) -> "_Model":
+    def make(cls, session: Session, config: ModelConfig, params: dict) -> "_Model":
         transcriber = session.transcriber(config, session.config.evaluate)
         count = sum(int(np.size(a)) for a in jax.tree.leaves(params))
         return cls(transcriber, transcriber.place(params), count)

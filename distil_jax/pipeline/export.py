@@ -9,9 +9,9 @@ import numpy as np
 from distil_jax import __version__
 from distil_jax.export.hugging_face import WEIGHTS, verify_folder, write_folder
 from distil_jax.export.model_card import model_card
+from distil_jax.models.architecture import architecture_of
 from distil_jax.models.layers import Compute
 from distil_jax.models.log_mel import CLIP_SAMPLES
-from distil_jax.models.whisper import bind
 from distil_jax.pipeline.evaluate import evaluated
 from distil_jax.pipeline.session import Session
 from distil_jax.pipeline.train import train_fingerprint, trained_student
@@ -60,7 +60,7 @@ def _export(session: Session, student: dict, step: int, evaluation: dict) -> dic
         return np.asarray(jax.jit(forward)(params, noise, tokens))
 
     def forward(params: dict, noise: jax.Array, tokens: jax.Array) -> jax.Array:
-        model = bind(config, Compute(), params)
+        model = architecture_of(config).bind(config, Compute(), params)
         return model.decoder.logits(model.decoder(tokens, model.encode(noise)))
 
     verified = verify_folder(folder, config, student, vocabulary, logits, dtype)

@@ -11,8 +11,7 @@ from distil_jax.labelling.filters import filter_labels, write_histogram
 from distil_jax.labelling.label import LabelledShard, label_corpus
 from distil_jax.labelling.store import LabelStore
 from distil_jax.labelling.transcriber import Transcriber
-from distil_jax.models.whisper import WhisperConfig
-from distil_jax.models.whisper_flops import decoding_flops
+from distil_jax.models.architecture import ModelConfig, decoding_flops
 from distil_jax.pipeline.session import Session
 from distil_jax.progress import progress
 from distil_jax.run import append_jsonl, atomic_path, write_json
@@ -69,7 +68,7 @@ def _label(
 
 
 def _compute_row(
-    teacher: WhisperConfig, step: int, done: LabelledShard, seconds: dict[str, float]
+    teacher: ModelConfig, step: int, done: LabelledShard, seconds: dict[str, float]
 ) -> dict:
     counts = {
         "clips": done.clips,

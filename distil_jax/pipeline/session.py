@@ -17,9 +17,9 @@ from distil_jax.errors import ConfigError
 from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.mesh import make_mesh
+from distil_jax.models.architecture import ModelConfig
 from distil_jax.models.layers import Compute, Dtype
 from distil_jax.models.pretrained import Pretrained, load_pretrained
-from distil_jax.models.whisper import WhisperConfig
 from distil_jax.run import RunFolder, fingerprint, write_text
 from distil_jax.students.layer_copy import copy_layers, student_shape
 from distil_jax.training.optimizer import split_frozen
@@ -64,7 +64,7 @@ class Session:
             return load_pretrained(teacher.weights, teacher.sha256, teacher.revision)
 
     @cached_property
-    def student_config(self) -> WhisperConfig:
+    def student_config(self) -> ModelConfig:
         return student_shape(self.teacher.config, self.config.student)
 
     def newborn_student(self) -> dict:
@@ -103,7 +103,7 @@ class Session:
                 f"(train.accumulation times the devices that share a batch)"
             )
 
-    def transcriber(self, model: WhisperConfig, decode: DecodeConfig) -> Transcriber:
+    def transcriber(self, model: ModelConfig, decode: DecodeConfig) -> Transcriber:
         return Transcriber(
             model=model,
             vocabulary=self.teacher.vocabulary,

@@ -1,12 +1,16 @@
 """A student made of some of its teacher's layers (Distil-Whisper, arXiv:2311.00430, 3.1)."""
 
+from typing import TypeVar
+
 import jax
 import numpy as np
 from pydantic import Field
 
 from distil_jax.errors import ConfigError
-from distil_jax.models.whisper import WhisperConfig
+from distil_jax.models.architecture import ModelConfig
 from distil_jax.settings import Settings
+
+AnyModelConfig = TypeVar("AnyModelConfig", bound=ModelConfig)
 
 
 class StudentConfig(Settings):
@@ -24,7 +28,7 @@ def spaced_layers(teacher_layers: int, kept: int) -> list[int]:
     return [*indices[:-1], teacher_layers - 1]
 
 
-def student_shape(teacher: WhisperConfig, config: StudentConfig) -> WhisperConfig:
+def student_shape(teacher: AnyModelConfig, config: StudentConfig) -> AnyModelConfig:
     """The student's model config. Raises ConfigError where it asks for too many layers."""
     layers = {}
     for side in ("encoder_layers", "decoder_layers"):
@@ -38,7 +42,7 @@ def student_shape(teacher: WhisperConfig, config: StudentConfig) -> WhisperConfi
     return teacher.model_copy(update=layers)
 
 
-def copy_layers(params: dict, teacher: WhisperConfig, student: WhisperConfig) -> dict:
+def copy_layers(params: dict, teacher: ModelConfig, student: ModelConfig) -> dict:
     """The student's parameters: blocks at `spaced_layers`, all that is no block as it is."""
 
     def copied(side: str) -> dict:

@@ -9,9 +9,9 @@ import pytest
 
 from distil_jax.algorithms.sequence_distillation import SequenceDistillation
 from distil_jax.mesh import MeshConfig, split_batch
+from distil_jax.models.architecture import ModelConfig
 from distil_jax.models.layers import Compute
 from distil_jax.models.pretrained import to_state_dict
-from distil_jax.models.whisper import WhisperConfig
 from tests.made_up_training import TRAIN, VOCABULARY, batch, distillation
 
 SHAPES = {
@@ -128,7 +128,7 @@ def test_the_state_is_restored_into_what_it_was():
             assert made.sharding.is_equivalent_to(told.sharding, made.ndim)
 
 
-def in_torch(config: WhisperConfig, params: dict) -> Any:
+def in_torch(config: ModelConfig, params: dict) -> Any:
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
     # A token that no batch has: PyTorch gives the row of the padding token no gradient.

@@ -292,5 +292,6 @@ def test_the_published_weights(locations, digest, layers):
             raise
         pytest.skip(f"the demo packages are not installed: {error}")
     assert (loaded.config.encoder_layers, loaded.config.decoder_layers) == (layers, layers)
+    assert isinstance(loaded.config, WhisperConfig)
     assert loaded.config.d_model // loaded.config.encoder_heads == 64
     assert loaded.fingerprint == digest

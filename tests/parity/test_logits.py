@@ -10,7 +10,7 @@ import pytest
 
 from distil_jax.models.layers import Compute, unstack
 from distil_jax.models.pretrained import Pretrained, load_pretrained
-from distil_jax.models.whisper import Whisper, bind
+from distil_jax.models.whisper import Whisper, WhisperConfig, bind
 from tests.made_up import FAMILIES, Family
 
 torch = pytest.importorskip("torch")
@@ -34,6 +34,7 @@ def models(request, tmp_path_factory):
 
 
 def bound(ours: Pretrained) -> Whisper:
+    assert isinstance(ours.config, WhisperConfig)
     return bind(ours.config, Compute(), ours.params)
 
 
@@ -142,7 +143,6 @@ def test_bfloat16_stays_near(models):
 
 def test_a_wrong_activation_is_refused():
     from distil_jax.errors import UserError
-    from distil_jax.models.whisper import WhisperConfig
 
     values = replace(FAMILIES[0]).hf_config | {"activation_function": "relu"}
     with pytest.raises(UserError, match="gelu"):

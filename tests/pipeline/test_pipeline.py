@@ -16,6 +16,7 @@ from distil_jax import pipeline
 from distil_jax.config import load_config
 from distil_jax.errors import UserError
 from distil_jax.export.hugging_face import write_folder
+from distil_jax.models import ARCHITECTURES
 from distil_jax.models.pretrained import load_pretrained
 from distil_jax.models.tokenizer_files import read_tokenizer
 from distil_jax.models.vocabulary import make_vocabulary
@@ -139,6 +140,20 @@ def test_a_finished_run_is_left_as_it_is(whole):
     after = contents(folder)
     changed = {name for name in before | after if before.get(name) != after.get(name)}
     assert changed <= {"config.yaml", "report.html", "filter/histogram.png"}
+
+
+def test_an_architecture_of_ones_own_runs_as_any_other(config, whole, tmp_path, monkeypatch):
+    """It is one file and one line, as the README says: the line."""
+    monkeypatch.setitem(ARCHITECTURES, "halved", "tests.made_up_architecture:HalvedConfig")
+    shutil.copytree(config.parent / "teacher", tmp_path / "teacher")
+    described = json.loads((tmp_path / "teacher" / "config.json").read_text())
+    described["model_type"] = "halved"
+    (tmp_path / "teacher" / "config.json").write_text(json.dumps(described))
+    changes = [f"teacher.weights={tmp_path / 'teacher'}", f"run_dir={tmp_path / 'run'}"]
+    result = pipeline.run_all(load_config(config, changes))
+    exported = load_pretrained(str(tmp_path / "run" / "export"))
+    assert type(exported.config).__name__ == "HalvedConfig"
+    assert result["train"]["loss"] != whole[1]["train"]["loss"]
 
 
 @pytest.mark.parametrize(
