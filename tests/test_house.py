@@ -119,6 +119,13 @@ def test_the_readme_s_first_command_runs_the_quickstart():
     assert "distil-jax run configs/quickstart.yaml" in command
 
 
+def test_no_figure_is_missing():
+    """What is measured late stands in capitals until then."""
+    late = re.compile(r"\b(?:TIME|EXPECT|TEST_TIME|LABEL_[A-Z]+|[A-Z]+_FIGURES)\b")
+    for path in (REPOSITORY / "README.md", *CONFIGS):
+        assert not late.findall(path.read_text(encoding="utf-8")), path
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_config_begins_with_what_a_reader_asks(path: Path):
     header = "".join(
