@@ -93,7 +93,7 @@ class Run:
 
     def finish(self) -> None:
         if self._process.wait():
-            sys.exit(f"the run failed; its words are in {self.words}")
+            sys.exit(f"the run failed:\n{self.words.read_text()[-3000:]}")
 
 
 def left_alone(arguments: list[str], folder: Path) -> dict[str, float]:
