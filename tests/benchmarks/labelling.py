@@ -85,10 +85,10 @@ def ctranslate2(folder: Path) -> Run:
     import os
 
     import numpy as np
-    from ctranslate2 import StorageView
-    from ctranslate2.models import Whisper
-    from faster_whisper.audio import pad_or_trim
-    from faster_whisper.feature_extractor import FeatureExtractor
+    from ctranslate2 import StorageView  # pyright: ignore[reportMissingImports]
+    from ctranslate2.models import Whisper  # pyright: ignore[reportMissingImports]
+    from faster_whisper.audio import pad_or_trim  # pyright: ignore[reportMissingImports]
+    from faster_whisper.feature_extractor import FeatureExtractor  # pyright: ignore[reportMissingImports]
     from tokenizers import Tokenizer
 
     threads = len(os.sched_getaffinity(0))
