@@ -77,7 +77,7 @@ class Transcriber:
     def place(self, params: dict) -> dict:
         """Parameters on every device in the compute dtype, as decoding wants them."""
         replicated = jax.sharding.NamedSharding(self.mesh, PartitionSpec())
-        cast = jax.tree.map(lambda a: a.astype(self.compute.dtype), params)
+        cast = jax.tree.map(lambda a: a.astype(self.compute.dtype, copy=False), params)
         return jax.device_put(cast, replicated)
 
     def prompt(self, language: str | None) -> list[int]:

@@ -66,9 +66,9 @@ def greedy(
     for rows that only fill up the batch.
     """
     batch, prompt_length = prompt.shape
-    steps, cache = decoder.start(encoded, prompt_length + max_new_tokens)
-    hidden, cache = decoder.extend(steps, prompt, cache)
-    at_start = jax.nn.softmax(decoder.logits(hidden[:, start_position], steps.head), axis=-1)
+    blocks, cache = decoder.start(encoded, prompt_length + max_new_tokens)
+    hidden, cache = decoder.extend(blocks, prompt, cache)
+    at_start = jax.nn.softmax(decoder.logits(hidden[:, start_position]), axis=-1)
 
     def more(loop: _Loop) -> jax.Array:
         return (loop.count < max_new_tokens) & ~jnp.all(loop.ended)
@@ -89,8 +89,8 @@ def greedy(
     def step(loop: _Loop) -> _Loop:
         loop = choose(loop)
         token = jax.lax.dynamic_slice(loop.tokens, (0, loop.count - 1), (batch, 1))
-        hidden, cache = decoder.extend(steps, token, loop.cache)
-        return loop._replace(logits=decoder.logits(hidden[:, 0], steps.head), cache=cache)
+        hidden, cache = decoder.extend(blocks, token, loop.cache)
+        return loop._replace(logits=decoder.logits(hidden[:, 0]), cache=cache)
 
     zeros = jnp.zeros(batch)
     loop = _Loop(
@@ -100,7 +100,7 @@ def greedy(
         ended=~wanted,
         logprob=zeros,
         entropy=zeros,
-        logits=decoder.logits(hidden[:, -1], steps.head),
+        logits=decoder.logits(hidden[:, -1]),
         cache=cache,
     )
     loop = jax.lax.while_loop(more, step, loop)

@@ -4,6 +4,7 @@ b batch, t target time, s source time, d model width, h heads, k head width, f M
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, TypeVar
 
 import jax
@@ -95,6 +96,30 @@ class Attention(nnx.Module):
         mixed = attend(self.split(self.query(x)), keys, values, mask)
         batch, heads, time, head_width = mixed.shape
         return self.out(mixed.swapaxes(1, 2).reshape(batch, time, heads * head_width))
+
+    def read(self, x: jax.Array, memory: jax.Array) -> jax.Array:
+        """What `self(x, *self.keys_values(memory))` is, without keys and values of the memory.
+
+        The key projection goes over to the query, as q (W_k m) = (W_k^T q) m, and the value
+        projection behind the mixing (DeepSeek-V2, arXiv:2405.04434, section 2.1.2). So decoding
+        keeps the memory alone for all layers, and reads less; with few queries that is faster too.
+        x [b, t, d], memory [b, s, d] -> [b, t, d].
+        """
+        batch, time, width = x.shape
+        kernel_shape = width, self.heads, width // self.heads
+        key, value = (
+            linear.kernel[...].astype(memory.dtype).reshape(kernel_shape)
+            for linear in (self.key, self.value)
+        )
+        einsum = partial(jnp.einsum, preferred_element_type=jnp.float32)
+        query = self.split(self.query(x)) * kernel_shape[-1] ** -0.5
+        query = einsum("bhtk,dhk->bdth", query, key).astype(memory.dtype)
+        scores = einsum("bsd,bdn->bsn", memory, query.reshape(batch, width, time * self.heads))
+        weights = jax.nn.softmax(scores, axis=1).astype(memory.dtype)
+        mixed = einsum("bsn,bsd->bnd", weights, memory).astype(memory.dtype)
+        mixed = mixed.reshape(batch, time, self.heads, width)
+        mixed = einsum("bthd,dhk->bthk", mixed, value).reshape(batch, time, width)
+        return self.out((mixed + self.value.bias[...]).astype(memory.dtype))
 
 
 def stack(make: Callable[[nnx.Rngs], Block], layers: int, rngs: nnx.Rngs) -> Block:

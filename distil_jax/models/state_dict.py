@@ -1,5 +1,6 @@
 """Parameters to and from a Hugging Face state dict: one name table read in two directions."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ Params = dict[str, Any]
 Shapes = Mapping[tuple[str, ...], tuple[int, ...]]
 _DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 _MOST_LISTED = 5
+_XLA_ALIGNMENT = 64  # bytes
 
 
 class Part(NamedTuple):
@@ -39,7 +41,7 @@ def from_state_dict(
     parts = list(_parts(table, shapes))
     _check(state, parts, source)
     params: Params = {}
-    arrays = {row.path: np.empty(shapes[row.path], numpy_dtype(dtype)) for row in table}
+    arrays = {row.path: _aligned(shapes[row.path], numpy_dtype(dtype)) for row in table}
     for part in parts:
         array = _permuted(np.asarray(state[part.name]), part.row.transpose)
         arrays[part.row.path][... if part.layer is None else part.layer] = array
@@ -71,6 +73,14 @@ def lookup(params: Params, path: Sequence[str]) -> Any:
     for key in path:
         params = params[key]
     return params
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An empty array that XLA on a CPU uses where it lies; any other it would copy."""
+    size = math.prod(shape) * dtype.itemsize
+    buffer = np.empty(size + _XLA_ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % _XLA_ALIGNMENT
+    return buffer[start : start + size].view(dtype).reshape(shape)
 
 
 def _insert(params: Params, path: Sequence[str], array: np.ndarray) -> None:

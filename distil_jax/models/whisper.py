@@ -129,29 +129,18 @@ class Encoder(nnx.Module):
 
 
 class LayerCache(NamedTuple):
-    """What a decoder layer keeps of earlier tokens (t) and of the encoder (s).
-
-    keys [b, h, k, t], values [b, h, t, k]; cross_keys [b, h, k, s], cross_values [b, h, s, k].
-    """
+    """What a decoder layer keeps of earlier tokens: keys [b, h, k, t], values [b, h, t, k]."""
 
     keys: jax.Array
     values: jax.Array
-    cross_keys: jax.Array
-    cross_values: jax.Array
 
 
 class Cache(NamedTuple):
-    """A static key-value cache: all layers, and how many positions are filled."""
+    """A static key-value cache: all layers, what they attend to [b, s, d], positions filled."""
 
     layers: list[LayerCache]
+    encoded: jax.Array
     length: jax.Array
-
-
-class Steps(NamedTuple):
-    """What decoding step by step needs beside its cache: single blocks, and the head as [d, v]."""
-
-    blocks: list["DecoderBlock"]
-    head: jax.Array
 
 
 class DecoderBlock(nnx.Module):
@@ -173,7 +162,7 @@ class DecoderBlock(nnx.Module):
         return x + self.mlp(self.mlp_norm(x))
 
     def extend(
-        self, x: jax.Array, cache: LayerCache, length: jax.Array
+        self, x: jax.Array, cache: LayerCache, encoded: jax.Array, length: jax.Array
     ) -> tuple[jax.Array, LayerCache]:
         """x [b, t, d] stands at positions `length` and after; earlier ones are in the cache."""
         normed = self.attention_norm(x)
@@ -182,8 +171,8 @@ class DecoderBlock(nnx.Module):
         values = jax.lax.dynamic_update_slice(cache.values, new_values, (0, 0, length, 0))
         mask = jnp.arange(keys.shape[3])[None, :] <= length + jnp.arange(x.shape[1])[:, None]
         x = x + self.attention(normed, keys, values, mask)
-        x = x + self.cross_attention(self.cross_norm(x), cache.cross_keys, cache.cross_values)
-        return x + self.mlp(self.mlp_norm(x)), cache._replace(keys=keys, values=values)
+        x = x + self.cross_attention.read(self.cross_norm(x), encoded)
+        return x + self.mlp(self.mlp_norm(x)), LayerCache(keys, values)
 
     def _attend_encoder(self, normed: jax.Array, encoded: jax.Array) -> jax.Array:
         return self.cross_attention(normed, *self.cross_attention.keys_values(encoded))
@@ -212,8 +201,8 @@ class Decoder(nnx.Module):
         mask = jnp.tril(jnp.ones((time, time), bool))
         return self._finish(apply_stack(self.blocks, x, self.compute.remat, encoded, mask))
 
-    def start(self, encoded: jax.Array, length: int) -> tuple[Steps, Cache]:
-        """What decoding token by token needs, laid out for it once, and an empty cache.
+    def start(self, encoded: jax.Array, length: int) -> tuple[list[DecoderBlock], Cache]:
+        """What decoding token by token needs: the blocks one by one, and an empty cache.
 
         encoded [b, s, d]; `length` is the most positions that will be decoded.
         """
@@ -221,26 +210,26 @@ class Decoder(nnx.Module):
         heads, width = self.config.decoder_heads, self.config.d_model
         values = jnp.zeros((encoded.shape[0], heads, length, width // heads), encoded.dtype)
         keys = values.swapaxes(2, 3)
-        cross = (over_clips(block.cross_attention.keys_values, encoded) for block in blocks)
-        layers = [LayerCache(keys, values, *keys_values) for keys_values in cross]
-        steps = Steps(blocks, self.embedding[...].T.astype(encoded.dtype))
-        return steps, Cache(layers, jnp.zeros((), jnp.int32))
+        layers = [LayerCache(keys, values)] * len(blocks)
+        return blocks, Cache(layers, encoded, jnp.zeros((), jnp.int32))
 
-    def extend(self, steps: Steps, tokens: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
+    def extend(
+        self, blocks: list[DecoderBlock], tokens: jax.Array, cache: Cache
+    ) -> tuple[jax.Array, Cache]:
         """The next tokens [b, t] -> hidden [b, t, d] and the longer cache."""
         time = tokens.shape[1]
         positions = jax.lax.dynamic_slice_in_dim(self.positions[...], cache.length, time)
         x = self._embed(tokens, positions)
         layers = []
-        for block, layer in zip(steps.blocks, cache.layers, strict=True):
-            x, layer = block.extend(x, layer, cache.length)
+        for block, layer in zip(blocks, cache.layers, strict=True):
+            x, layer = block.extend(x, layer, cache.encoded, cache.length)
             layers.append(layer)
-        return self._finish(x), Cache(layers, cache.length + time)
+        return self._finish(x), Cache(layers, cache.encoded, cache.length + time)
 
-    def logits(self, hidden: jax.Array, head: jax.Array | None = None) -> jax.Array:
-        """[..., d] -> [..., v] float32; `head` [d, v] where it was laid out before."""
-        head = self.embedding[...].T.astype(hidden.dtype) if head is None else head
-        return jnp.matmul(hidden, head, preferred_element_type=jnp.float32)
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """[..., d] -> [..., v] float32."""
+        head = self.embedding[...].astype(hidden.dtype)
+        return jnp.einsum("...d,vd->...v", hidden, head, preferred_element_type=jnp.float32)
 
     def _embed(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
         dtype = jnp.dtype(self.compute.dtype)

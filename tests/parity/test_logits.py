@@ -78,13 +78,13 @@ def test_token_by_token_is_the_same_as_all_at_once(models):
     @jax.jit
     def logits(params, mel, tokens):
         decoder = bind(ours.config, Compute(), params).decoder
-        steps, cache = decoder.start(bind(ours.config, Compute(), params).encoder(mel), 20)
-        hidden, cache = decoder.extend(steps, tokens[:, :4], cache)
+        blocks, cache = decoder.start(bind(ours.config, Compute(), params).encoder(mel), 20)
+        hidden, cache = decoder.extend(blocks, tokens[:, :4], cache)
         parts = [hidden]
         for i in range(4, tokens.shape[1]):
-            hidden, cache = decoder.extend(steps, tokens[:, i : i + 1], cache)
+            hidden, cache = decoder.extend(blocks, tokens[:, i : i + 1], cache)
             parts.append(hidden)
-        return decoder.logits(jnp.concatenate(parts, axis=1), steps.head)
+        return decoder.logits(jnp.concatenate(parts, axis=1))
 
     got = logits(ours.params, mel, tokens)
     np.testing.assert_allclose(got, their_logits(theirs, mel, tokens), atol=MODEL, rtol=0)
@@ -102,6 +102,10 @@ def test_every_layer_is_that_of_transformers(models):
         np.testing.assert_allclose(jax.jit(block)(before), after, atol=LAYER, rtol=0)
     for block, before, after in pairs(unstack(model.decoder.blocks), out.decoder_hidden_states):
         got = jax.jit(block)(before, encoded, mask)
+        np.testing.assert_allclose(got, after, atol=LAYER, rtol=0)
+    _, cache = model.decoder.start(encoded, tokens.shape[1])
+    for block, before, after in pairs(unstack(model.decoder.blocks), out.decoder_hidden_states):
+        got, _ = jax.jit(block.extend)(before, cache.layers[0], encoded, cache.length)
         np.testing.assert_allclose(got, after, atol=LAYER, rtol=0)
 
 
