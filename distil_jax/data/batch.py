@@ -37,20 +37,25 @@ def pad_samples(clips: Sequence[np.ndarray], length: int) -> np.ndarray:
     return padded
 
 
-def make_batch(
-    clips: Sequence[np.ndarray], targets: Sequence[Target], lengths: Sequence[int], samples: int
-) -> SpeechBatch:
-    """Pad clips to `samples`, targets to the first of `lengths` that holds the longest."""
-    longest = max(len(target) for target in targets)
+def padded_length(longest: int, lengths: Sequence[int]) -> int:
+    """The first of `lengths` that holds the longest target. Raises ConfigError when none does."""
     fitting = [length for length in lengths if length >= longest]
     if not fitting:
         raise ConfigError(
             f"a target has {longest} tokens, more than the largest of train.target_lengths "
             f"{list(lengths)}; add a larger one (448 holds every target)"
         )
+    return fitting[0]
+
+
+def make_batch(
+    clips: Sequence[np.ndarray], targets: Sequence[Target], lengths: Sequence[int], samples: int
+) -> SpeechBatch:
+    """Pad clips to `samples`, targets to the first of `lengths` that holds the longest."""
+    padded = padded_length(max(len(target) for target in targets), lengths)
 
     def pad(name: str, dtype: type) -> np.ndarray:
-        rows = np.zeros((len(targets), fitting[0]), dtype)
+        rows = np.zeros((len(targets), padded), dtype)
         for row, target in zip(rows, targets, strict=True):
             row[: len(target)] = getattr(target, name)
         return rows

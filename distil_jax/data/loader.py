@@ -7,9 +7,9 @@ from typing import Protocol
 import grain
 import numpy as np
 
-from distil_jax.data.batch import SpeechBatch, make_batch
+from distil_jax.data.batch import SpeechBatch, make_batch, padded_length
 from distil_jax.data.order import BatchOrder
-from distil_jax.data.targets import TargetTokens, build_target
+from distil_jax.data.targets import Target, TargetTokens, build_target
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,20 @@ class Loader(Protocol):
 
 
 def make_loader(examples: Sequence[Example], ids: TargetTokens, config: LoaderConfig) -> Loader:
-    """Batches of `examples`, without end. A seed gives the same batches, from any position."""
+    """Batches of `examples`, without end. A seed gives the same batches, from any position.
+
+    Raises ConfigError when a target may come that none of the target lengths holds.
+    """
     order = BatchOrder([len(e.label) for e in examples], config.batch_size, config.seed)
+    chances = np.array([config.timestamp_probability, config.previous_text_probability])
+    longest = max(len(_target(example, ids, *(chances > 0))) for example in examples)
+    padded_length(longest, config.target_lengths)
 
     class Load(grain.transforms.RandomMap):
         def random_map(self, element: int, rng: np.random.Generator) -> SpeechBatch:
             chosen = [examples[i] for i in order[element]]
-            targets = [_target(example, ids, config, rng) for example in chosen]
+            # Both draws are made whether or not they matter, so that later draws do not move.
+            targets = [_target(example, ids, *(rng.random(2) < chances)) for example in chosen]
             clips = [example.load() for example in chosen]
             return make_batch(clips, targets, config.target_lengths, config.clip_samples)
 
@@ -67,16 +74,11 @@ def make_loader(examples: Sequence[Example], ids: TargetTokens, config: LoaderCo
     return iter(numbers.random_map(Load()).to_iter_dataset(options))  # pyright: ignore[reportReturnType]
 
 
-def _target(example: Example, ids: TargetTokens, config: LoaderConfig, rng: np.random.Generator):
-    """Both draws are made whether or not they matter, so that later draws do not move."""
-    with_timestamps, with_previous = rng.random(2) < (
-        config.timestamp_probability,
-        config.previous_text_probability,
-    )
+def _target(example: Example, ids: TargetTokens, timestamps: bool, previous: bool) -> Target:
     return build_target(
         ids,
         example.prefix,
         example.label,
-        keep_timestamps=bool(with_timestamps),
-        previous=example.previous if with_previous else None,
+        keep_timestamps=timestamps,
+        previous=example.previous if previous else None,
     )

@@ -1,7 +1,8 @@
 """Labelling: a teacher writes down what it hears in every clip of a corpus, shard by shard."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 from distil_jax.data.quarantine import Quarantine
@@ -38,9 +39,10 @@ def label_corpus(
         ids = [utterance.id for utterance in utterances]
         total += len(ids)
         if not store.has(shards - 1, ids):
-            audio = {} if corpus.random_access else {u.id: u.audio for u in utterances}
             good = clips(corpus.name, utterances, quarantine, transcriber.vocabulary.codes)
-            rows = [_row(clip, label, audio) for clip, label in transcriber(params, good)]
+            rows = [_row(clip, label) for clip, label in transcriber(params, good)]
+            if not corpus.random_access:
+                store.write_audio(shards - 1, _recordings(utterances, rows))
             store.write(shards - 1, ids, rows)
         yield LabelledShard(
             len(utterances),
@@ -51,15 +53,20 @@ def label_corpus(
     store.finish(shards, total)
 
 
-def _row(clip: Clip, label: Label, audio: Mapping[str, object]) -> dict:
-    """A row of the label table. The bytes of a stream that cannot be reread go into it."""
+def _recordings(utterances: Iterable[Utterance], rows: Iterable[dict]) -> dict[str, bytes]:
+    """The bytes of those that were labelled, for training: a stream cannot be read again."""
+    labelled = {row["utterance"] for row in rows}
+    found = {u.id: u.audio for u in utterances if u.audio is not None and u.id in labelled}
+    return {id: a.read_bytes() if isinstance(a, Path) else a for id, a in found.items()}
+
+
+def _row(clip: Clip, label: Label) -> dict:
     return {
         "id": clip.id,
         "corpus": clip.corpus,
         "utterance": clip.utterance,
         "start": clip.start,
         "duration": clip.duration,
-        "audio": audio.get(clip.utterance),
         "reference": clip.text,
         "language": label.language,
         "speaker": clip.speaker,

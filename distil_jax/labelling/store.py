@@ -1,7 +1,8 @@
 """Labels on disk: Parquet files of so many utterances each, written whole or not at all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from distil_jax.run import atomic_path, fingerprint, read_json, write_json
 
 _UTTERANCES = b"utterances"  # the key of a shard's metadata that holds a hash of their ids
 
+_AUDIO = pa.schema([("utterance", pa.string()), ("audio", pa.binary())])
+
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -20,7 +23,6 @@ SCHEMA = pa.schema(
         ("utterance", pa.string()),
         ("start", pa.float64()),
         ("duration", pa.float64()),
-        ("audio", pa.binary()),
         ("reference", pa.string()),
         ("language", pa.string()),
         ("speaker", pa.string()),
@@ -56,6 +58,9 @@ class LabelStore:
     def shard(self, index: int) -> Path:
         return self.folder / f"shard-{index:05d}.parquet"
 
+    def _audio(self, index: int) -> Path:
+        return self.folder / f"audio-{index:05d}.parquet"
+
     def has(self, index: int, utterances: list[str]) -> bool:
         """Whether a shard is there. One of other utterances than these (ids) is an error."""
         path = self.shard(index)
@@ -65,6 +70,28 @@ class LabelStore:
         if found != fingerprint(utterances).encode():
             raise self._changed()
         return True
+
+    def write_audio(self, index: int, recordings: Mapping[str, bytes]) -> None:
+        """Keep the recordings of a shard, by utterance; each is a row group, to be read alone."""
+        rows = [{"utterance": id, "audio": audio} for id, audio in recordings.items()]
+        with atomic_path(self._audio(index)) as path:
+            pq.write_table(pa.Table.from_pylist(rows, _AUDIO), path, row_group_size=1)
+
+    def fetch(self, utterance: str) -> bytes:
+        """A recording that was kept."""
+        path, row = self._kept_audio[utterance]
+        group = _reading(path, lambda path: pq.ParquetFile(path).read_row_group(row, ["audio"]))
+        return group["audio"][0].as_py()
+
+    @cached_property
+    def _kept_audio(self) -> dict[str, tuple[Path, int]]:
+        """Where the recording of each utterance is: file and row group."""
+        places = {}
+        for index in range(_finished(self.folder)["shards"]):
+            path = self._audio(index)
+            ids = _reading(path, lambda path: pq.ParquetFile(path).read(["utterance"]))
+            places |= {id: (path, row) for row, id in enumerate(ids["utterance"].to_pylist())}
+        return places
 
     def write(self, index: int, utterances: list[str], rows: list[dict]) -> None:
         schema = SCHEMA.with_metadata({_UTTERANCES: fingerprint(utterances)})
@@ -93,14 +120,16 @@ class LabelStore:
 
     def read(self, columns: list[str] | None = None) -> pa.Table:
         """All rows in the order of the corpus. Raises UserError when labelling has not ended."""
-        done = read_json(self.folder / "finished.json")
-        if done is None:
-            raise UserError(
-                f"{self.folder}: labelling is not finished; run `distil-jax label` first"
-            )
-        paths = [self.shard(index) for index in range(done["shards"])]
+        paths = [self.shard(index) for index in range(_finished(self.folder)["shards"])]
         tables = [_reading(path, lambda path: pq.ParquetFile(path).read(columns)) for path in paths]
         return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+
+
+def _finished(folder: Path) -> dict:
+    done = read_json(folder / "finished.json")
+    if done is None:
+        raise UserError(f"{folder}: labelling is not finished; run `distil-jax label` first")
+    return done
 
 
 def _reading(path: Path, read: Callable[[Path], Any]) -> Any:

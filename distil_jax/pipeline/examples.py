@@ -10,8 +10,9 @@ from distil_jax.data.loader import Example
 from distil_jax.data.speech import Clip, Corpus, load_clip
 from distil_jax.data.targets import TargetTokens
 from distil_jax.errors import UserError
+from distil_jax.labelling.store import LabelStore
 from distil_jax.models.vocabulary import Vocabulary
-from distil_jax.pipeline.label import all_labels, filter_scores
+from distil_jax.pipeline.label import all_labels, filter_scores, label_stores
 from distil_jax.pipeline.session import Session
 
 
@@ -33,16 +34,16 @@ def split_examples(session: Session) -> tuple[list[Example], list[Clip]]:
     """
     kept = _kept_rows(session)
     apart = _set_apart(session, [row["id"] for row in kept])
-    corpora = session.corpora("train")
+    sources = _sources(session)
     examples, validation, before = [], [], {}
     for row in kept:
-        corpus = corpora[row["corpus"]]
+        reader = partial(_samples, sources[row["corpus"]], row["utterance"], row["start"])
         speaker = (row["corpus"], row["speaker"])
         if row["id"] in apart:
-            validation.append(_clip(row, _reader(row, corpus)()))
+            validation.append(_clip(row, reader()))
         else:
             previous = before.get(speaker) if row["speaker"] else None
-            examples.append(_example(session, row, corpus, previous))
+            examples.append(_example(session, row, reader, previous))
         before[speaker] = row["tokens"]
     return examples, validation
 
@@ -71,17 +72,22 @@ def _set_apart(session: Session, ids: list[str]) -> set[str]:
     return set(sorted(ids, key=lambda id: hashlib.sha256(id.encode()).digest())[:count])
 
 
-def _example(session: Session, row: dict, corpus: Corpus, previous: list[int] | None) -> Example:
+def _example(
+    session: Session, row: dict, load: Callable[[], np.ndarray], previous: list[int] | None
+) -> Example:
     vocabulary, task = session.teacher.vocabulary, session.config.label.task
     prefix = vocabulary.prefix(row["language"], task, timestamps=True)
-    return Example(row["id"], _reader(row, corpus), prefix, row["tokens"], previous)
+    return Example(row["id"], load, prefix, row["tokens"], previous)
 
 
-def _reader(row: dict, corpus: Corpus) -> Callable[[], np.ndarray]:
-    """Reads the clip's samples again, from the corpus or from the bytes kept with its label."""
-    if row["audio"] is not None:
-        return partial(load_clip, row["audio"], row["start"])
-    return lambda: load_clip(corpus.fetch(row["utterance"]), row["start"])
+def _sources(session: Session) -> dict[str, Corpus | LabelStore]:
+    """What has the recordings of each training corpus; a stream's were kept with its labels."""
+    corpora, stores = session.corpora("train"), label_stores(session)
+    return {n: corpus if corpus.random_access else stores[n] for n, corpus in corpora.items()}
+
+
+def _samples(source: Corpus | LabelStore, utterance: str, start: float) -> np.ndarray:
+    return load_clip(source.fetch(utterance), start)
 
 
 def _clip(row: dict, samples: np.ndarray) -> Clip:

@@ -40,7 +40,7 @@ def label_stage(session: Session) -> dict[str, Any]:
 
 def _claim(session: Session) -> dict[str, LabelStore]:
     """The label store of each training corpus; labels made otherwise are an error."""
-    stores = {name: LabelStore(session.folder.labels / name) for name in session.config.data.train}
+    stores = label_stores(session)
     for name, store in stores.items():
         store.claim(session.label_fingerprint(name))
     session.write_config()
@@ -80,9 +80,14 @@ def _compute_row(
     return compute_row("label", step, counts, flops, seconds)
 
 
+def label_stores(session: Session) -> dict[str, LabelStore]:
+    """By training corpus."""
+    return {name: LabelStore(session.folder.labels / name) for name in session.config.data.train}
+
+
 def all_labels(session: Session, columns: list[str] | None = None) -> pa.Table:
     """The labels of all training corpora, one after the other."""
-    stores = [LabelStore(session.folder.labels / name) for name in session.config.data.train]
+    stores = label_stores(session).values()
     return pa.concat_tables([store.read(columns) for store in stores])
 
 

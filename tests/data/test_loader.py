@@ -76,6 +76,16 @@ def test_a_target_longer_than_all_lengths_is_said():
         make_batch([np.ones(1)], [target], (8, 16), 4)
 
 
+@pytest.mark.parametrize("chance,fits", [(0.0, True), (0.01, False)])
+def test_a_target_that_may_get_too_long_is_said_before_the_first_batch(chance, fits):
+    longest = Example("a", lambda: np.ones(1), [START], [1] * 14 + [END], previous=[2] * 9)
+    if fits:
+        loader([longest], target_lengths=(16,), previous_text_probability=chance)
+        return
+    with pytest.raises(ConfigError, match=r"has 26 tokens, .* train\.target_lengths \[16\]"):
+        loader([longest], target_lengths=(16,), previous_text_probability=chance)
+
+
 def test_samples_are_padded_and_never_cut():
     assert pad_samples([], 4).shape == (0, 4)
     with pytest.raises(ValueError, match="broadcast"):

@@ -1,5 +1,6 @@
 """A whole run of a made-up teacher on made-up sounds, on eight devices; and runs that go wrong."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
@@ -154,6 +156,30 @@ def test_an_architecture_of_ones_own_runs_as_any_other(config, whole, tmp_path, 
     exported = load_pretrained(str(tmp_path / "run" / "export"))
     assert type(exported.config).__name__ == "HalvedConfig"
     assert result["train"]["loss"] != whole[1]["train"]["loss"]
+
+
+def test_a_stream_trains_the_same_student_as_a_table(config, tmp_path):
+    """Of a stream the recordings are kept once each, by themselves, and read one at a time."""
+    rng = np.random.default_rng(0)
+    audio = []
+    for seconds in [1.0] * 12 + [31.0]:  # the last is cut in two
+        sound = io.BytesIO()
+        noise = rng.normal(0, 0.1, int(seconds * 16_000)).astype(np.float32)
+        soundfile.write(sound, noise, 16_000, format="FLAC")
+        audio.append({"bytes": sound.getvalue(), "path": None})
+    audio[3]["bytes"] = b"fLaC"  # no recording
+    pq.write_table(pa.table({"audio": audio}), tmp_path / "sounds.parquet")
+    students = []
+    for stream in ("true", "false"):
+        run = tmp_path / stream
+        source = f"data.train.noises={{path: {tmp_path}/sounds.parquet, streaming: {stream}}}"
+        pipeline.run_all(load_config(config, [source, f"run_dir={run}", "label.language=en"]))
+        students.append((run / "export" / "model.safetensors").read_bytes())
+    assert students[0] == students[1]
+    kept = sorted((tmp_path / "true" / "labels" / "noises").glob("audio-*.parquet"))
+    rows = [row for path in kept for row in pq.read_table(path).to_pylist()]
+    assert [row["audio"] for row in rows] == [a["bytes"] for a in audio if len(a["bytes"]) > 4]
+    assert not list((tmp_path / "false" / "labels" / "noises").glob("audio-*"))
 
 
 @pytest.mark.parametrize(
