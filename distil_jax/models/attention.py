@@ -1,13 +1,69 @@
-"""Attention itself, without projections. b batch, h heads, t queries, s keys, k head width."""
+"""Multi-head attention. b batch, h heads, t queries, s keys, k head width, d model width."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from distil_jax.mesh import on_one_cpu
+from distil_jax.models.layers import Linear
 
 # On a CPU, scores of this size and more stay in its cache only one head at a time; for smaller ones
 # all heads at once are faster (tests/benchmarks/attention.py).
 _CPU_HEAD_BY_HEAD = 1024 * 1024
+
+
+class Attention(nnx.Module):
+    """Multi-head attention; the key projection has no bias."""
+
+    def __init__(self, width: int, heads: int, dtype: str, rngs: nnx.Rngs):
+        self.heads = heads
+        self.query = Linear(width, width, dtype, rngs)
+        self.key = Linear(width, width, dtype, rngs, bias=False)
+        self.value = Linear(width, width, dtype, rngs)
+        self.out = Linear(width, width, dtype, rngs)
+
+    def split(self, x: jax.Array) -> jax.Array:
+        """[b, t, d] -> [b, h, t, k]."""
+        batch, time, width = x.shape
+        return x.reshape(batch, time, self.heads, width // self.heads).swapaxes(1, 2)
+
+    def keys_values(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """What may be kept between calls. [b, s, d] -> keys [b, h, k, s], values [b, h, s, k]."""
+        return self.split(self.key(x)).swapaxes(2, 3), self.split(self.value(x))
+
+    def __call__(
+        self, x: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array | None = None
+    ) -> jax.Array:
+        """x [b, t, d], keys, values and mask as `attend` wants them -> [b, t, d]."""
+        mixed = attend(self.split(self.query(x)), keys, values, mask)
+        batch, heads, time, head_width = mixed.shape
+        return self.out(mixed.swapaxes(1, 2).reshape(batch, time, heads * head_width))
+
+    def read(self, x: jax.Array, memory: jax.Array) -> jax.Array:
+        """What `self(x, *self.keys_values(memory))` is, without keys and values of the memory.
+
+        The key projection goes over to the query, as q (W_k m) = (W_k^T q) m, and the value
+        projection behind the mixing (DeepSeek-V2, arXiv:2405.04434, section 2.1.2). So decoding
+        keeps the memory alone for all layers, and reads less; with few queries that is faster too.
+        x [b, t, d], memory [b, s, d] -> [b, t, d].
+        """
+        batch, time, width = x.shape
+        kernel_shape = width, self.heads, width // self.heads
+        key, value = (
+            linear.kernel[...].astype(memory.dtype).reshape(kernel_shape)
+            for linear in (self.key, self.value)
+        )
+        einsum = partial(jnp.einsum, preferred_element_type=jnp.float32)
+        query = self.split(self.query(x)) * kernel_shape[-1] ** -0.5
+        query = einsum("bhtk,dhk->bdth", query, key).astype(memory.dtype)
+        scores = einsum("bsd,bdn->bsn", memory, query.reshape(batch, width, time * self.heads))
+        weights = jax.nn.softmax(scores, axis=1).astype(memory.dtype)
+        mixed = einsum("bsn,bsd->bnd", weights, memory).astype(memory.dtype)
+        mixed = mixed.reshape(batch, time, self.heads, width)
+        mixed = einsum("bthd,dhk->bthk", mixed, value).reshape(batch, time, width)
+        return self.out(self.value.add_bias(mixed))
 
 
 def attend(

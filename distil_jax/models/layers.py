@@ -1,10 +1,9 @@
-"""What more than one architecture uses: linear maps, attention, MLP, and stacks of equal blocks.
+"""What more than one architecture uses: linear maps, norm, MLP, and stacks of equal blocks.
 
-b batch, t target time, s source time, d model width, h heads, k head width, f MLP width.
+b batch, t time, d model width.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Literal, TypeVar
 
 import jax
@@ -12,7 +11,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from distil_jax.mesh import constrain, on_one_cpu
-from distil_jax.models.attention import attend
 from distil_jax.models.products import project
 from distil_jax.settings import Settings
 
@@ -49,6 +47,10 @@ class Linear(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., in] -> [..., out]"""
         y: jax.Array = project(x, self.kernel[...], self.dtype)  # pyright: ignore[reportAssignmentType]
+        return self.add_bias(y)
+
+    def add_bias(self, y: jax.Array) -> jax.Array:
+        """For what comes of a product with the kernel. [..., out] -> [..., out] in `dtype`."""
         return (y if self.bias is None else y + self.bias[...]).astype(self.dtype)
 
 
@@ -68,58 +70,6 @@ class MLP(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.down(jax.nn.gelu(self.up(x), approximate=False))
-
-
-class Attention(nnx.Module):
-    """Multi-head attention; the key projection has no bias."""
-
-    def __init__(self, width: int, heads: int, dtype: str, rngs: nnx.Rngs):
-        self.heads = heads
-        self.query = Linear(width, width, dtype, rngs)
-        self.key = Linear(width, width, dtype, rngs, bias=False)
-        self.value = Linear(width, width, dtype, rngs)
-        self.out = Linear(width, width, dtype, rngs)
-
-    def split(self, x: jax.Array) -> jax.Array:
-        """[b, t, d] -> [b, h, t, k]."""
-        batch, time, width = x.shape
-        return x.reshape(batch, time, self.heads, width // self.heads).swapaxes(1, 2)
-
-    def keys_values(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """What may be kept between calls. [b, s, d] -> keys [b, h, k, s], values [b, h, s, k]."""
-        return self.split(self.key(x)).swapaxes(2, 3), self.split(self.value(x))
-
-    def __call__(
-        self, x: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array | None = None
-    ) -> jax.Array:
-        """x [b, t, d], keys, values and mask as `attend` wants them -> [b, t, d]."""
-        mixed = attend(self.split(self.query(x)), keys, values, mask)
-        batch, heads, time, head_width = mixed.shape
-        return self.out(mixed.swapaxes(1, 2).reshape(batch, time, heads * head_width))
-
-    def read(self, x: jax.Array, memory: jax.Array) -> jax.Array:
-        """What `self(x, *self.keys_values(memory))` is, without keys and values of the memory.
-
-        The key projection goes over to the query, as q (W_k m) = (W_k^T q) m, and the value
-        projection behind the mixing (DeepSeek-V2, arXiv:2405.04434, section 2.1.2). So decoding
-        keeps the memory alone for all layers, and reads less; with few queries that is faster too.
-        x [b, t, d], memory [b, s, d] -> [b, t, d].
-        """
-        batch, time, width = x.shape
-        kernel_shape = width, self.heads, width // self.heads
-        key, value = (
-            linear.kernel[...].astype(memory.dtype).reshape(kernel_shape)
-            for linear in (self.key, self.value)
-        )
-        einsum = partial(jnp.einsum, preferred_element_type=jnp.float32)
-        query = self.split(self.query(x)) * kernel_shape[-1] ** -0.5
-        query = einsum("bhtk,dhk->bdth", query, key).astype(memory.dtype)
-        scores = einsum("bsd,bdn->bsn", memory, query.reshape(batch, width, time * self.heads))
-        weights = jax.nn.softmax(scores, axis=1).astype(memory.dtype)
-        mixed = einsum("bsn,bsd->bnd", weights, memory).astype(memory.dtype)
-        mixed = mixed.reshape(batch, time, self.heads, width)
-        mixed = einsum("bthd,dhk->bthk", mixed, value).reshape(batch, time, width)
-        return self.out((mixed + self.value.bias[...]).astype(memory.dtype))
 
 
 def stack(make: Callable[[nnx.Rngs], Block], layers: int, rngs: nnx.Rngs) -> Block:

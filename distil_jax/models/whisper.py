@@ -15,9 +15,9 @@ from flax import nnx
 from distil_jax.errors import UserError
 from distil_jax.mesh import constrain
 from distil_jax.models.architecture import ModelConfig
+from distil_jax.models.attention import Attention
 from distil_jax.models.layers import (
     MLP,
-    Attention,
     Compute,
     LayerNorm,
     apply_stack,
