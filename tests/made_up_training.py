@@ -68,6 +68,7 @@ def batch(seed: int = 0) -> SpeechBatch:
     tokens = rng.integers(0, VOCABULARY - 1, (BATCH, TOKENS + 1)).astype(np.int32)
     return SpeechBatch(
         samples=rng.normal(0, 0.1, (BATCH, CLIP_SAMPLES)).astype(np.float32),
+        seconds=np.full(BATCH, 30.0, np.float32),
         inputs=tokens[:, :-1],
         labels=tokens[:, 1:],
         mask=np.arange(TOKENS) < lengths[:, None],

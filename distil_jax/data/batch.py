@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from distil_jax.data.audio import SAMPLE_RATE
 from distil_jax.data.targets import Target
 from distil_jax.errors import ConfigError
 
@@ -16,14 +17,19 @@ Array = Any  # of numpy on the host, of jax on the devices
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["samples", "inputs", "labels", "mask"],
+    data_fields=["samples", "seconds", "inputs", "labels", "mask"],
     meta_fields=[],
 )
 @dataclass(frozen=True)
 class SpeechBatch:
-    """samples [b, 480000] float32 at 16 kHz; inputs, labels [b, t] int32; mask [b, t] bool."""
+    """A training batch.
+
+    samples [b, 480000] float32 at 16 kHz; seconds [b] float32, of them before the padding; inputs,
+    labels [b, t] int32; mask [b, t] bool.
+    """
 
     samples: Array
+    seconds: Array
     inputs: Array
     labels: Array
     mask: Array
@@ -62,6 +68,7 @@ def make_batch(
 
     return SpeechBatch(
         pad_samples(clips, samples),
+        np.array([len(clip) / SAMPLE_RATE for clip in clips], np.float32),
         pad("inputs", np.int32),
         pad("labels", np.int32),
         pad("mask", bool),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from distil_jax.algorithms.sequence_distillation import SequenceDistillation
 from distil_jax.data.batch import SpeechBatch
@@ -14,7 +15,7 @@ from distil_jax.evaluation.error_rates import corpus_error_rate
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.mesh import split_batch
 from distil_jax.models.layers import Compute
-from distil_jax.models.log_mel import CLIP_SAMPLES, SAMPLE_RATE
+from distil_jax.models.log_mel import CLIP_SAMPLES
 from distil_jax.pipeline.examples import split_examples, target_tokens
 from distil_jax.pipeline.label import filter_scores
 from distil_jax.pipeline.session import Session, compute_dtype
@@ -132,7 +133,7 @@ def _training(session: Session, checkpoints: Checkpoints) -> Training:
 def _count(batch: SpeechBatch) -> dict[str, float]:
     return {
         "clips": len(batch.samples),
-        "audio_seconds": len(batch.samples) * CLIP_SAMPLES / SAMPLE_RATE,
+        "audio_seconds": round(float(batch.seconds.sum(dtype=np.float64)), 3),
         "target_tokens": int(batch.mask.sum()),
     }
 

@@ -121,6 +121,8 @@ def test_everything_that_a_run_leaves_is_there(whole):
     compute = read_jsonl(folder / "compute.jsonl")
     stages = {"label", "train", "evaluate teacher", "evaluate student"}
     assert {row["stage"] for row in compute if sum(row["flops"].values()) > 0} == stages
+    steps = [row for row in compute if row["stage"] == "train" and "clips" in row]
+    assert [(row["clips"], row["audio_seconds"]) for row in steps] == [(8, 8.0), (8, 8.0)]
 
 
 def test_nothing_vanishes(whole):
