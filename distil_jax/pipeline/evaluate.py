@@ -1,6 +1,5 @@
 """The evaluation stage: teacher and student side by side on each evaluation set."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,17 +102,16 @@ def _evaluate(session: Session, corpus: Corpus, models: dict[str, _Model]) -> di
 def _decode(
     session: Session, corpus: Corpus, name: str, model: _Model
 ) -> tuple[list[tuple[Clip, Label]], dict[str, Any]]:
-    """(clips without samples and their labels, timings). Reading audio does not count."""
+    """(clips without samples and their labels, timings). Compiling is not in their seconds."""
     watch = Stopwatch()
-    stream = _timed(session.clips(corpus), watch)
     title = f"evaluate {corpus.name}, {name}"
     pairs = []
     bar = progress(total=corpus.count, description=title, unit="clips")
     with bar, watch.measure("evaluation"):
-        for clip, label in model.transcriber(model.params, stream):
+        for clip, label in model.transcriber(model.params, session.clips(corpus)):
             pairs.append((clip.without_samples(), label))
             bar.advance()
-    seconds = watch.seconds["evaluation"] - watch.seconds["data_wait"]
+    seconds = watch.seconds["evaluation"]
     audio_seconds = sum(clip.duration for clip, _ in pairs)
     timings = {
         "parameters": model.parameters,
@@ -122,7 +120,6 @@ def _decode(
         "compile_seconds": round(watch.seconds["compile"], 3),
         "real_time_factor": round(seconds / audio_seconds, 5) if audio_seconds else None,
     }
-    watch.seconds["evaluation"] = seconds
     tokens = sum(len(label.tokens) for _, label in pairs)
     counts = {
         "clips": len(pairs),
@@ -134,14 +131,3 @@ def _decode(
     row = compute_row(f"evaluate {name}", 0, counts, flops, watch.take())
     append_jsonl(session.folder.compute, [row])
     return pairs, timings
-
-
-def _timed(source: Iterable[Clip], watch: Stopwatch) -> Iterator[Clip]:
-    """The clips, while the watch counts how long they are waited for."""
-    waiting = iter(source)
-    while True:
-        with watch.measure("data_wait"):
-            clip = next(waiting, None)
-        if clip is None:
-            return
-        yield clip
