@@ -32,7 +32,7 @@ def repository() -> Path:
 def shared_data() -> Path:
     """The folder of recordings, texts and tables that are not part of the repository."""
     default = REPOSITORY.parent / "shared" / "data"
-    folder = Path(os.environ.get("DISTIL_JAX_SHARED_DATA", default))
+    folder = Path(os.environ.get("DISTIL_JAX_SHARED_DATA") or default)
     if not folder.is_dir():
         pytest.skip(f"no shared data at {folder}; DISTIL_JAX_SHARED_DATA says where it is")
     return folder

@@ -118,16 +118,10 @@ def test_recordings_of_the_package(name, timestamps, theirs, repository):
     assert_same_tokens(name, theirs, repository / "distil_jax/quickstart/test", BATCH, timestamps)
 
 
-@pytest.mark.shared_data
-@pytest.mark.parametrize("folder,timestamps", [("de_kerstin", True), ("fr_asterisk", False)])
-def test_recordings_in_other_languages(folder, timestamps, theirs, shared_data):
-    """The language is detected, clip by clip."""
-    assert_same_tokens("base", theirs, shared_data / "speech" / folder, BATCH, timestamps)
-
-
 @pytest.mark.slow
 @pytest.mark.shared_data
 @pytest.mark.parametrize("timestamps", [False, True])
 @pytest.mark.parametrize("folder", ["de_kerstin", "es_asterisk", "fr_asterisk", "en_ljspeech"])
 def test_many_recordings(folder, timestamps, theirs, shared_data):
+    """The language is detected, clip by clip."""
     assert_same_tokens("base", theirs, shared_data / "speech" / folder, 3 * BATCH, timestamps)
