@@ -1,6 +1,7 @@
 """Multi-head attention. b batch, h heads, t queries, s keys, k head width, d model width."""
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,29 +42,43 @@ class Attention(nnx.Module):
         batch, heads, time, head_width = mixed.shape
         return self.out(mixed.swapaxes(1, 2).reshape(batch, time, heads * head_width))
 
-    def read(self, x: jax.Array, memory: jax.Array) -> jax.Array:
+    def reader(self, dtype: jnp.dtype) -> "Reader":
+        """What `read` needs, laid out once for many calls."""
+        width = self.key.kernel.shape[0]
+        key, value = (
+            linear.kernel[...].astype(dtype).reshape(width, self.heads, width // self.heads)
+            for linear in (self.key, self.value)
+        )
+        return Reader(key.transpose(1, 2, 0), value.transpose(1, 0, 2))
+
+    def read(self, x: jax.Array, memory: jax.Array, reader: "Reader") -> jax.Array:
         """What `self(x, *self.keys_values(memory))` is, without keys and values of the memory.
 
         The key projection goes over to the query, as q (W_k m) = (W_k^T q) m, and the value
         projection behind the mixing (DeepSeek-V2, arXiv:2405.04434, section 2.1.2). So decoding
-        keeps the memory alone for all layers, and reads less; with few queries that is faster too.
+        keeps the memory alone for all layers, and no product with all of it has to come first.
         x [b, t, d], memory [b, s, d] -> [b, t, d].
         """
         batch, time, width = x.shape
-        kernel_shape = width, self.heads, width // self.heads
-        key, value = (
-            linear.kernel[...].astype(memory.dtype).reshape(kernel_shape)
-            for linear in (self.key, self.value)
-        )
+        head_width = width // self.heads
         einsum = partial(jnp.einsum, preferred_element_type=jnp.float32)
-        query = self.split(self.query(x)) * kernel_shape[-1] ** -0.5
-        query = einsum("bhtk,dhk->bdth", query, key).astype(memory.dtype)
-        scores = einsum("bsd,bdn->bsn", memory, query.reshape(batch, width, time * self.heads))
+        query = self.query(x).reshape(batch * time, self.heads, head_width) * head_width**-0.5
+        query = einsum("nhk,hkd->hnd", query, reader.key).astype(memory.dtype)
+        query = query.reshape(self.heads, batch, time, width).transpose(1, 3, 2, 0)
+        query = query.reshape(batch, width, time * self.heads)
+        scores = einsum("bsd,bdn->bsn", memory, query)
         weights = jax.nn.softmax(scores, axis=1).astype(memory.dtype)
         mixed = einsum("bsn,bsd->bnd", weights, memory).astype(memory.dtype)
-        mixed = mixed.reshape(batch, time, self.heads, width)
-        mixed = einsum("bthd,dhk->bthk", mixed, value).reshape(batch, time, width)
-        return self.out(self.value.add_bias(mixed))
+        mixed = mixed.reshape(batch * time, self.heads, width)
+        mixed = einsum("nhd,hdk->hnk", mixed, reader.value).swapaxes(0, 1)
+        return self.out(self.value.add_bias(mixed.reshape(batch, time, width)))
+
+
+class Reader(NamedTuple):
+    """The projections of an attention by head: key [h, k, d], value [h, d, k]."""
+
+    key: jax.Array
+    value: jax.Array
 
 
 def attend(

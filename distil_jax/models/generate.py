@@ -66,8 +66,8 @@ def greedy(
     for rows that only fill up the batch.
     """
     batch, prompt_length = prompt.shape
-    blocks, cache = decoder.start(encoded, prompt_length + max_new_tokens)
-    hidden, cache = decoder.extend(blocks, prompt, cache)
+    steps, cache = decoder.start(encoded, prompt_length + max_new_tokens)
+    hidden, cache = decoder.extend(steps, prompt, cache)
     at_start = jax.nn.softmax(decoder.logits(hidden[:, start_position]), axis=-1)
 
     def more(loop: _Loop) -> jax.Array:
@@ -89,7 +89,7 @@ def greedy(
     def step(loop: _Loop) -> _Loop:
         loop = choose(loop)
         token = jax.lax.dynamic_slice(loop.tokens, (0, loop.count - 1), (batch, 1))
-        hidden, cache = decoder.extend(blocks, token, loop.cache)
+        hidden, cache = decoder.extend(steps, token, loop.cache)
         return loop._replace(logits=decoder.logits(hidden[:, 0]), cache=cache)
 
     zeros = jnp.zeros(batch)

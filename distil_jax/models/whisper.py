@@ -15,7 +15,7 @@ from flax import nnx
 from distil_jax.errors import UserError
 from distil_jax.mesh import constrain
 from distil_jax.models.architecture import ModelConfig
-from distil_jax.models.attention import Attention
+from distil_jax.models.attention import Attention, Reader
 from distil_jax.models.layers import (
     MLP,
     Compute,
@@ -136,11 +136,18 @@ class LayerCache(NamedTuple):
 
 
 class Cache(NamedTuple):
-    """A static key-value cache: all layers, what they attend to [b, s, d], positions filled."""
+    """A static key-value cache: all layers, and how many positions are filled."""
 
     layers: list[LayerCache]
-    encoded: jax.Array
     length: jax.Array
+
+
+class Steps(NamedTuple):
+    """What stays the same from token to token: single blocks, and what they read [b, s, d]."""
+
+    blocks: list["DecoderBlock"]
+    readers: list[Reader]
+    encoded: jax.Array
 
 
 class DecoderBlock(nnx.Module):
@@ -162,7 +169,12 @@ class DecoderBlock(nnx.Module):
         return x + self.mlp(self.mlp_norm(x))
 
     def extend(
-        self, x: jax.Array, cache: LayerCache, encoded: jax.Array, length: jax.Array
+        self,
+        x: jax.Array,
+        cache: LayerCache,
+        encoded: jax.Array,
+        reader: Reader,
+        length: jax.Array,
     ) -> tuple[jax.Array, LayerCache]:
         """x [b, t, d] stands at positions `length` and after; earlier ones are in the cache."""
         normed = self.attention_norm(x)
@@ -171,7 +183,7 @@ class DecoderBlock(nnx.Module):
         values = jax.lax.dynamic_update_slice(cache.values, new_values, (0, 0, length, 0))
         mask = jnp.arange(keys.shape[3])[None, :] <= length + jnp.arange(x.shape[1])[:, None]
         x = x + self.attention(normed, keys, values, mask)
-        x = x + self.cross_attention.read(self.cross_norm(x), encoded)
+        x = x + self.cross_attention.read(self.cross_norm(x), encoded, reader)
         return x + self.mlp(self.mlp_norm(x)), LayerCache(keys, values)
 
     def _attend_encoder(self, normed: jax.Array, encoded: jax.Array) -> jax.Array:
@@ -201,8 +213,8 @@ class Decoder(nnx.Module):
         mask = jnp.tril(jnp.ones((time, time), bool))
         return self._finish(apply_stack(self.blocks, x, self.compute.remat, encoded, mask))
 
-    def start(self, encoded: jax.Array, length: int) -> tuple[list[DecoderBlock], Cache]:
-        """What decoding token by token needs: the blocks one by one, and an empty cache.
+    def start(self, encoded: jax.Array, length: int) -> tuple[Steps, Cache]:
+        """What decoding token by token needs, and an empty cache.
 
         encoded [b, s, d]; `length` is the most positions that will be decoded.
         """
@@ -211,20 +223,19 @@ class Decoder(nnx.Module):
         values = jnp.zeros((encoded.shape[0], heads, length, width // heads), encoded.dtype)
         keys = values.swapaxes(2, 3)
         layers = [LayerCache(keys, values)] * len(blocks)
-        return blocks, Cache(layers, encoded, jnp.zeros((), jnp.int32))
+        readers = [block.cross_attention.reader(encoded.dtype) for block in blocks]
+        return Steps(blocks, readers, encoded), Cache(layers, jnp.zeros((), jnp.int32))
 
-    def extend(
-        self, blocks: list[DecoderBlock], tokens: jax.Array, cache: Cache
-    ) -> tuple[jax.Array, Cache]:
+    def extend(self, steps: Steps, tokens: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
         """The next tokens [b, t] -> hidden [b, t, d] and the longer cache."""
         time = tokens.shape[1]
         positions = jax.lax.dynamic_slice_in_dim(self.positions[...], cache.length, time)
         x = self._embed(tokens, positions)
         layers = []
-        for block, layer in zip(blocks, cache.layers, strict=True):
-            x, layer = block.extend(x, layer, cache.encoded, cache.length)
+        for block, reader, layer in zip(steps.blocks, steps.readers, cache.layers, strict=True):
+            x, layer = block.extend(x, layer, steps.encoded, reader, cache.length)
             layers.append(layer)
-        return self._finish(x), Cache(layers, cache.encoded, cache.length + time)
+        return self._finish(x), Cache(layers, cache.length + time)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """[..., d] -> [..., v] float32."""

@@ -78,11 +78,11 @@ def test_token_by_token_is_the_same_as_all_at_once(models):
     @jax.jit
     def logits(params, mel, tokens):
         decoder = bind(ours.config, Compute(), params).decoder
-        blocks, cache = decoder.start(bind(ours.config, Compute(), params).encoder(mel), 20)
-        hidden, cache = decoder.extend(blocks, tokens[:, :4], cache)
+        steps, cache = decoder.start(bind(ours.config, Compute(), params).encoder(mel), 20)
+        hidden, cache = decoder.extend(steps, tokens[:, :4], cache)
         parts = [hidden]
         for i in range(4, tokens.shape[1]):
-            hidden, cache = decoder.extend(blocks, tokens[:, i : i + 1], cache)
+            hidden, cache = decoder.extend(steps, tokens[:, i : i + 1], cache)
             parts.append(hidden)
         return decoder.logits(jnp.concatenate(parts, axis=1))
 
@@ -105,7 +105,8 @@ def test_every_layer_is_that_of_transformers(models):
         np.testing.assert_allclose(got, after, atol=LAYER, rtol=0)
     _, cache = model.decoder.start(encoded, tokens.shape[1])
     for block, before, after in pairs(unstack(model.decoder.blocks), out.decoder_hidden_states):
-        got, _ = jax.jit(block.extend)(before, cache.layers[0], encoded, cache.length)
+        reader = block.cross_attention.reader(encoded.dtype)
+        got, _ = jax.jit(block.extend)(before, cache.layers[0], encoded, reader, cache.length)
         np.testing.assert_allclose(got, after, atol=LAYER, rtol=0)
 
 
