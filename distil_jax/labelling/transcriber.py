@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from distil_jax.allocator import return_freed_memory
 from distil_jax.data.batch import pad_samples
 from distil_jax.data.speech import Clip
 from distil_jax.labelling.settings import DecodeConfig
@@ -61,10 +62,12 @@ class Transcriber:
         Only one is on the devices at a time: two would take twice the memory.
         """
         waiting = None
-        for batch in _batches(clips, self.batch_size):
+        for number, batch in enumerate(_batches(clips, self.batch_size)):
             if waiting:
                 yield from self._finish(*waiting)
             waiting = batch, self._start(params, batch)
+            if number == 0:
+                return_freed_memory()  # what compiling took
         if waiting:
             yield from self._finish(*waiting)
 

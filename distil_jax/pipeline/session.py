@@ -9,7 +9,7 @@ from typing import Literal
 import jax
 from jax.sharding import Mesh
 
-from distil_jax.allocator import keep_freed_memory
+from distil_jax.allocator import share_freed_memory
 from distil_jax.config import RunConfig, at_key, dump_config
 from distil_jax.data.quarantine import Quarantine
 from distil_jax.data.speech import Clip, Corpus, clips, open_corpus
@@ -33,7 +33,7 @@ class Session:
 
     def __post_init__(self) -> None:
         if jax.default_backend() == "cpu":
-            keep_freed_memory()
+            share_freed_memory()
         else:
             # float32 means float32; bfloat16 products are what they are either way.
             jax.config.update("jax_default_matmul_precision", "highest")

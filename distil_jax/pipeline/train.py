@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from distil_jax.algorithms.sequence_distillation import SequenceDistillation
+from distil_jax.allocator import keep_freed_memory
 from distil_jax.data.batch import SpeechBatch
 from distil_jax.data.loader import LoaderConfig, make_loader
 from distil_jax.data.speech import Clip
@@ -33,6 +34,8 @@ def train_stage(session: Session) -> dict[str, Any]:
         checkpoints.claim()
         session.write_config()
         if (checkpoints.latest or 0) < config.steps:
+            if jax.default_backend() == "cpu":
+                keep_freed_memory()
             _training(session, checkpoints).run()
     with open_checkpoints(session) as checkpoints:
         best = checkpoints.best

@@ -33,7 +33,7 @@ def prepare(folder: Path, model: str, count: int) -> dict[str, Any]:
 
 
 def ours(folder: Path, model: str) -> Run:
-    from distil_jax.allocator import keep_freed_memory
+    from distil_jax.allocator import share_freed_memory
     from distil_jax.data.speech import Clip
     from distil_jax.labelling.settings import DecodeConfig
     from distil_jax.labelling.transcriber import Transcriber
@@ -41,7 +41,7 @@ def ours(folder: Path, model: str) -> Run:
     from distil_jax.models.layers import Compute
     from distil_jax.models.pretrained import load_pretrained
 
-    keep_freed_memory()  # as every run does
+    share_freed_memory()  # as every run does
     loaded = load_pretrained(materials.locations(model))
     transcriber = Transcriber(
         loaded.config,
