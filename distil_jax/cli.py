@@ -30,7 +30,7 @@ STAGES = (
         "run",
         "run_all",
         "All of it: label, filter, train, evaluate, export, report.",
-        "configs/quickstart.yaml train.steps=200",
+        "configs/quickstart.yaml train.steps=200 run_dir=runs/longer",
     ),
     (
         "label",

@@ -55,11 +55,15 @@ def dump_config(config: Settings) -> str:
 
 @contextmanager
 def at_key(key: str) -> Iterator[None]:
-    """A UserError of the block names the config's key (`data.train.mine`) that it is about."""
+    """A UserError of the block names the config's key (`data.train.mine`) that it is about.
+
+    Where the error has a key of its own, that one is appended (`data.train.mine.path`).
+    """
     try:
         yield
     except UserError as error:
-        raise type(error)(f"{key}: {error}") from error
+        path = f"{key}.{error.key}" if error.key else key
+        raise type(error)(f"{path}: {error}") from error
 
 
 def _file_of(path: Path) -> Path:

@@ -37,6 +37,11 @@ class RunFolder:
         return self.root / "checkpoints"
 
     @property
+    def trained(self) -> bool:
+        """Whether a checkpoint is there. What it was made of may no longer change."""
+        return any(path.name.isdigit() for path in self.checkpoints.glob("*"))
+
+    @property
     def metrics(self) -> Path:
         return self.root / "metrics.jsonl"
 

@@ -4,6 +4,7 @@ There `no` (Norwegian) is false, `1e-4` is text, `010` is eight and `1:30` is ni
 text, a number, text and text. Duplicate keys are problems, not silent losses.
 """
 
+import json
 import re
 from typing import Any
 
@@ -38,26 +39,31 @@ _Dumper: Any = _with_scalars(yaml.SafeDumper)
 
 
 def parse_yaml(text: str) -> tuple[Any, list[str]]:
-    """The value of a YAML document, and one line for each key that is given twice.
+    """The value of a YAML document (JSON types), and one line for each key that is given twice.
 
     Raises:
         ValueError: the text is not YAML; the message says where and why.
     """
-    loader = _Loader(text)
+    loader = None
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return None, []
         repeated = _repeated_keys(node, "")
-        return loader.construct_document(node), repeated
+        # Through JSON, so that what an alias repeats is not one and the same object.
+        return json.loads(json.dumps(loader.construct_document(node))), repeated
     except yaml.MarkedYAMLError as error:
         raise ValueError(_where(error)) from error
     except RecursionError:
         raise ValueError("an anchor refers to itself, or the nesting is too deep") from None
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
+    except TypeError as error:
+        raise ValueError(f"only text, numbers, lists and sections are allowed: {error}") from error
     finally:
-        loader.dispose()
+        if loader:
+            loader.dispose()
 
 
 def dump_yaml(value: Any) -> str:

@@ -121,7 +121,7 @@ def write_run(root: Path) -> RunFolder:
     )
     write_filter(run, label_rows(120))
     reasons = [("a.wav", "no samples"), ("b.wav", "silent"), ("c.wav", "silent")]
-    rows = [{"id": id, "corpus": "made_up", "reason": why, "stage": "read"} for id, why in reasons]
+    rows = [{"id": id, "corpus": "made_up", "reason": why} for id, why in reasons]
     append_jsonl(run.quarantine, rows)
     write_training(run, 120)
     write_evaluation(run, "held_out", evaluation_rows(40))

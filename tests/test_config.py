@@ -104,6 +104,17 @@ def test_overrides_are_laid_over_the_file(tmp_path: Path):
     assert whole.name == "a=b"
 
 
+def test_what_an_alias_repeats_is_changed_by_itself(tmp_path: Path):
+    text = "name: x\ndata: {mine: &it {path: clips}, yours: *it}\n"
+    whole = read(tmp_path, text, "data.mine.path=others")
+    assert whole.data == {"mine": Corpus(path="others"), "yours": Corpus(path="clips")}
+
+
+@pytest.mark.parametrize("text", ["name: \a", "name: !!set {a}", "name: !!binary aGk="])
+def test_what_no_config_may_hold_is_refused(tmp_path: Path, text):
+    assert "cannot be read as YAML" in refusal(tmp_path, text)
+
+
 MISTAKEN = """\
 nmae: x
 weights: 5

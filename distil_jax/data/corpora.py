@@ -12,12 +12,20 @@ from distil_jax.locations import resolve
 
 
 def open_source(name: str, config: SpeechConfig) -> Corpus:
-    """See speech.open_corpus.
+    """See speech.open_corpus. A UserError says which key of the config is wrong.
 
     What is on disk is never looked up on the hub: a table of `datasets` if it is or holds one, else
     recordings. `owner/name` that is not on disk is an id on the hub.
     """
     _check_language(config)
+    try:
+        return _open(name, config)
+    except UserError as error:
+        error.key = error.key or "path"
+        raise
+
+
+def _open(name: str, config: SpeechConfig) -> Corpus:
     if is_hub_id(config.path):
         return open_table(name, config, None)
     path = resolve(config.path)
@@ -37,5 +45,6 @@ def _check_language(config: SpeechConfig) -> None:
     if config.language and language_code(config.language) not in languages():
         raise UserError(
             f"language {config.language!r} is none that Whisper knows; expected a code or a name, "
-            f"like 'de' or 'german': {', '.join(sorted(languages()))}"
+            f"like 'de' or 'german': {', '.join(sorted(languages()))}",
+            key="language",
         )

@@ -20,10 +20,10 @@ class Quarantine:
     def count(self) -> int:
         return len(self.rows)
 
-    def add(self, corpus: str, id: str, reason: str, stage: str = "read") -> None:
+    def add(self, corpus: str, id: str, reason: str) -> None:
         if (corpus, id) in self._known:
             return
         self._known.add((corpus, id))
-        self.rows.append({"id": id, "corpus": corpus, "reason": reason, "stage": stage})
+        self.rows.append({"id": id, "corpus": corpus, "reason": reason})
         if self._path:
             append_jsonl(self._path, self.rows[-1:])

@@ -29,7 +29,7 @@ class TableCorpus:
     @property
     def count(self) -> int | None:
         if self.config.streaming or self.config.share != (0.0, 1.0):
-            return self.config.limit
+            return None  # the limit may be more than there are
         return min(len(self.dataset), self.config.limit or len(self.dataset))
 
     def __iter__(self) -> Iterator[Utterance]:
@@ -104,17 +104,16 @@ def open_table(name: str, config: SpeechConfig, path: Path | None) -> TableCorpu
         raise
     except Exception as error:  # `datasets` and the hub's client raise dozens of types
         looked = "it is not on this disk, and on the hub" if path is None else "it"
-        raise UserError(
-            f"data {name}: {config.path}: {looked} cannot be opened: {error}"
-        ) from error
+        raise UserError(f"{config.path}: {looked} cannot be opened: {error}") from error
     columns = dataset.column_names
     if columns is not None:
-        dataset = dataset.select_columns(_wanted_columns(name, config, columns))
+        dataset = dataset.select_columns(_wanted_columns(config, columns))
     try:
         return TableCorpus(name, config, _undecoded(dataset, config.audio_column))
     except Exception as error:
         raise UserError(
-            f"data {name}: {config.path}: column {config.audio_column!r} holds no audio: {error}"
+            f"{config.path}: column {config.audio_column!r} holds no audio: {error}",
+            key="audio_column",
         ) from error
 
 
@@ -129,7 +128,7 @@ def _undecoded(dataset: Any, column: str) -> Any:
     return dataset.cast_column(column, audio)
 
 
-def _wanted_columns(name: str, config: SpeechConfig, columns: list[str]) -> list[str]:
+def _wanted_columns(config: SpeechConfig, columns: list[str]) -> list[str]:
     """Those of the config, of which only `text` may be missing: the rest need not be decoded."""
     fields = ("audio_column", "text_column", "language_column", "speaker_column")
     wanted = {key: getattr(config, key) for key in fields if getattr(config, key)}
@@ -137,8 +136,7 @@ def _wanted_columns(name: str, config: SpeechConfig, columns: list[str]) -> list
     for key, column in wanted.items():
         if column not in columns and (key, column) != ("text_column", optional):
             raise UserError(
-                f"data {name}: {config.path} has no column {column!r} ({key}); it has "
-                f"{', '.join(columns)}"
+                f"{config.path} has no column {column!r}; it has {', '.join(columns)}", key=key
             )
     return [column for column in dict.fromkeys(wanted.values()) if column in columns]
 
@@ -162,6 +160,7 @@ def _split_of(saved: Any, config: SpeechConfig) -> Any:
         return saved
     if config.split not in saved:
         raise UserError(
-            f"{config.path} has no split {config.split!r}; it has {', '.join(map(str, saved))}"
+            f"{config.path} has no split {config.split!r}; it has {', '.join(map(str, saved))}",
+            key="split",
         )
     return saved[config.split]

@@ -17,8 +17,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
       languages: list of codes. encoder_layers, decoder_layers, parameters: of the student;
       teacher_encoder_layers, teacher_decoder_layers.
       data: list of {name, source, license}, the last two or None.
-      max_error_rate: lambda in percent, or None when nothing was filtered.
-      kept_hours, dropped_hours: of labelled audio. steps: updates.
+      filter: summary of labelling.filters.filter_labels. steps: updates.
       objectives: list of {name, weight}.
       evaluation: list of {set, metric ("WER"/"CER"), clips, teacher, student, difference}, the last
       three {rate, low, high} in percent (points for the difference), bounds of the 95% interval.

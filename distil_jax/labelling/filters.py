@@ -111,6 +111,7 @@ def _summary(rows: list[dict], config: FilterConfig) -> dict[str, Any]:
         "kept_hours": round(hours[1], 4),
         "dropped_hours": round(hours[0], 4),
         "max_error_rate": config.max_error_rate,
+        "unreferenced_clips": sum(row["reference"] is None for row in rows),
         "reasons": dict(Counter(row["reason"] for row in rows if not row["kept"])),
     }
 

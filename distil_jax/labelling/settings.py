@@ -12,7 +12,8 @@ class DecodeConfig(Settings):
 
     # Clips decoded at once, over all devices.
     batch_size: int = Field(default=16, ge=1)
-    # The most tokens a clip may get; the rest of its text is lost, and `ended` is false.
+    # The most tokens a clip may get (or fewer, where the model has no place for so many); the rest
+    # of its text is lost, and `ended` is false.
     max_new_tokens: int = Field(default=225, ge=1, le=440)
     task: Literal["transcribe", "translate"] = "transcribe"
     # For clips whose data name no language: a code such as "de", or null to detect it clip by clip.

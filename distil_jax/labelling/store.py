@@ -47,7 +47,8 @@ class LabelStore:
         """Note what the labels are made with; labels made otherwise are an error, never mixed."""
         path = self.folder / "made_with.json"
         found = read_json(path)
-        if found is None:
+        begun = any(self.folder.glob("*.parquet")) or (self.folder / "finished.json").exists()
+        if found is None or not begun:
             write_json(path, {"fingerprint": fingerprint})
         elif found["fingerprint"] != fingerprint:
             raise UserError(
@@ -122,7 +123,7 @@ class LabelStore:
         """All rows in the order of the corpus. Raises UserError when labelling has not ended."""
         paths = [self.shard(index) for index in range(_finished(self.folder)["shards"])]
         tables = [_reading(path, lambda path: pq.ParquetFile(path).read(columns)) for path in paths]
-        return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+        return pa.concat_tables(tables or [SCHEMA.empty_table().select(columns or SCHEMA.names)])
 
 
 def _finished(folder: Path) -> dict:

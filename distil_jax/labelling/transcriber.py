@@ -153,6 +153,7 @@ class Transcriber:
     def _make_decoder(self, detect: bool):
         def decode(params: dict, samples: jax.Array, prompt: jax.Array, wanted: jax.Array):
             model = architecture_of(self.model).bind(self.model, self.compute, params)
+            room = self.model.max_target_positions - prompt.shape[1]
             encoded = model.encode(samples)
             if detect:
                 languages = tuple(self.vocabulary.languages.values())
@@ -164,7 +165,7 @@ class Transcriber:
                 prompt,
                 0,
                 self.token_rules,
-                self.config.max_new_tokens,
+                min(self.config.max_new_tokens, room),
                 wanted,
             )
             return decoded, prompt

@@ -14,7 +14,6 @@ from tokenizers import Tokenizer
 from distil_jax.errors import UserError
 from distil_jax.models.tokenizer_files import TIMESTAMPS, added_ids, plain_tokenizer
 
-TIMESTAMP_STEP = 0.02  # seconds
 # The vocabulary of English-only models is the smaller one (OpenAI's rule, whisper/model.py).
 _SMALLEST_MULTILINGUAL = 51865
 _LANGUAGE = re.compile(r"<\|([a-z]{2,3})\|>")

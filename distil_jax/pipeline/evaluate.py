@@ -22,6 +22,7 @@ from distil_jax.training.telemetry import Stopwatch, compute_row
 def evaluate_stage(session: Session) -> dict[str, Any]:
     """Decode every evaluation set with both models and compare. Sets done before are left."""
     folder = session.folder.evaluation
+    session.check_decoding("evaluate")
     student, step = trained_student(session)
     session.write_config()
     models = {

@@ -1,6 +1,6 @@
 """The export stage: the best student as a Hugging Face folder, loaded again and compared."""
 
-import json
+from collections import Counter
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from distil_jax.models.architecture import architecture_of
 from distil_jax.models.layers import Compute
 from distil_jax.models.log_mel import CLIP_SAMPLES
 from distil_jax.pipeline.evaluate import evaluated
+from distil_jax.pipeline.label import all_labels
 from distil_jax.pipeline.session import Session
 from distil_jax.pipeline.train import train_fingerprint, trained_student
 from distil_jax.run import fingerprint, read_json, write_json
@@ -46,7 +47,7 @@ def _export(session: Session, student: dict, step: int, evaluation: dict) -> dic
         student,
         vocabulary,
         session.teacher.generation_config,
-        model_card(_facts(session, student, evaluation)),
+        model_card(_facts(session, student, step, evaluation)),
         spaced_layers(session.teacher.config.decoder_layers, config.decoder_layers),
         dtype,
     )
@@ -67,16 +68,14 @@ def _export(session: Session, student: dict, step: int, evaluation: dict) -> dic
     return {"folder": str(folder), "step": step, **verified}
 
 
-def _facts(session: Session, student: dict, evaluation: dict) -> dict[str, Any]:
+def _facts(session: Session, student: dict, step: int, evaluation: dict) -> dict[str, Any]:
     """What the model card says."""
     config, teacher = session.config, session.teacher.config
-    kept = json.loads((session.folder.filter / "summary.json").read_text(encoding="utf-8"))
-    languages = {source.language for source in config.data.train.values()} - {None}
     return {
         "name": config.name,
         "teacher": session.teacher.source,
         "license": config.export.license,
-        "languages": sorted(str(language) for language in languages),
+        "languages": _languages(session),
         "encoder_layers": session.student_config.encoder_layers,
         "decoder_layers": session.student_config.decoder_layers,
         "teacher_encoder_layers": teacher.encoder_layers,
@@ -86,10 +85,8 @@ def _facts(session: Session, student: dict, evaluation: dict) -> dict[str, Any]:
             {"name": name, "source": source.path, "license": None}
             for name, source in config.data.train.items()
         ],
-        "max_error_rate": config.filter.max_error_rate,
-        "kept_hours": kept["kept_hours"],
-        "dropped_hours": kept["dropped_hours"],
-        "steps": config.train.steps,
+        "filter": read_json(session.folder.filter / "summary.json"),
+        "steps": step,
         "objectives": [{"name": o.name, "weight": o.weight} for o in config.objectives],
         "evaluation": [
             _result(name, compared)
@@ -99,6 +96,12 @@ def _facts(session: Session, student: dict, evaluation: dict) -> dict[str, Any]:
         "commands": [f"distil-jax run {session.folder.config}"],
         "version": __version__,
     }
+
+
+def _languages(session: Session) -> list[str]:
+    """Of the labels; where languages were detected, without those of a hundredth of the clips."""
+    clips = Counter(all_labels(session, ["language"])["language"].to_pylist())
+    return sorted(language for language, count in clips.items() if count > clips.total() / 100)
 
 
 def _result(name: str, compared: dict) -> dict[str, Any]:

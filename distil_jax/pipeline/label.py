@@ -20,6 +20,7 @@ from distil_jax.training.telemetry import Stopwatch, compute_row
 
 def label_stage(session: Session) -> dict[str, Any]:
     """The teacher labels every training corpus."""
+    session.check_decoding("label")
     corpora = session.corpora("train")
     stores = _claim(session)
     unfinished = [name for name in corpora if not stores[name].finished(corpora[name].count)]
@@ -43,7 +44,8 @@ def _claim(session: Session) -> dict[str, LabelStore]:
     stores = label_stores(session)
     for name, store in stores.items():
         store.claim(session.label_fingerprint(name))
-    session.write_config()
+    if not session.folder.trained:  # then the training says whether the config fits
+        session.write_config()
     return stores
 
 
@@ -92,17 +94,31 @@ def all_labels(session: Session, columns: list[str] | None = None) -> pa.Table:
 
 
 def filter_stage(session: Session) -> dict[str, Any]:
-    """Decide from the labels' scores which clips to train on. Cheap: nothing is labelled again."""
+    """Decide from the labels' scores which clips to train on. Nothing is labelled again."""
     columns = ["id", "corpus", "duration", "reference", "label", "language"]
     labels = all_labels(session, columns)
     _claim(session)
     scores, summary = filter_labels(labels, session.config.filter)
     folder = session.folder.filter
+    _check_trained_on(session, scores)
     with atomic_path(folder / "scores.parquet") as path:
         pq.write_table(scores, path)
     write_json(folder / "summary.json", summary)
     write_histogram(scores, session.config.filter.max_error_rate, folder / "histogram.png")
     return {**summary, "histogram": str(folder / "histogram.png")}
+
+
+def _check_trained_on(session: Session, scores: pa.Table) -> None:
+    """Raises UserError when a student was trained on other clips than those now kept."""
+    columns = ["corpus", "id", "kept"]
+    path = session.folder.filter / "scores.parquet"
+    if not session.folder.trained or not path.exists():
+        return
+    if not pq.read_table(path, columns=columns).equals(scores.select(columns)):
+        raise UserError(
+            f"{session.folder.checkpoints} holds a student that was trained on other clips than "
+            f"these settings keep. To filter anew, move that folder away: labels stay as they are."
+        )
 
 
 def filter_scores(session: Session, columns: list[str]) -> list[dict]:

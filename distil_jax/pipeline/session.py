@@ -87,20 +87,33 @@ class Session:
         """Open everything that the config names, so that a mistake is found before the work."""
         for use in ("train", "validation", "evaluation"):
             self.corpora(use)
-        self._check_batch()
-        for key, decode in (("label", self.config.label), ("evaluate", self.config.evaluate)):
-            if decode.language is not None or not self.teacher.vocabulary.is_multilingual:
-                with at_key(f"{key}.language"):
-                    self.teacher.vocabulary.prefix(decode.language, decode.task)
-        split_frozen(self.newborn_student(), self.config.train.freeze)
+        self.check_decoding("label")
+        self.check_training()
+        self.check_decoding("evaluate")
 
-    def _check_batch(self) -> None:
+    def check_decoding(self, section: Literal["label", "evaluate"]) -> None:
+        """Raises UserError when the teacher lacks a section's language or task."""
+        decode, vocabulary = getattr(self.config, section), self.teacher.vocabulary
+        if decode.language is not None or not vocabulary.is_multilingual:
+            with at_key(f"{section}.language"):
+                vocabulary.prefix(decode.language, decode.task)
+
+    def check_training(self) -> None:
+        """Raises ConfigError when batch, devices, student and what is frozen do not fit."""
         train, shape = self.config.train, self.mesh.shape
         parts = train.accumulation * math.prod(shape[axis] for axis in self.config.mesh.rules.batch)
         if train.batch_size % parts:
             raise ConfigError(
                 f"train.batch_size: got {train.batch_size}, expected a multiple of {parts} "
                 f"(train.accumulation times the devices that share a batch)"
+            )
+        split_frozen(self.newborn_student(), train.freeze)
+        layers, there = self.student_config.encoder_layers, self.teacher.config.encoder_layers
+        if layers < there and {"encoder", "encoder.blocks"} & set(train.freeze):
+            raise ConfigError(
+                f"student.encoder_layers: got {layers} of the teacher's {there}, but train.freeze "
+                f"keeps the encoder as it is. Without some of its layers it must be trained: leave "
+                f"it out of train.freeze"
             )
 
     def transcriber(self, model: ModelConfig, decode: DecodeConfig) -> Transcriber:

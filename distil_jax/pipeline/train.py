@@ -30,6 +30,7 @@ from distil_jax.training.telemetry import MetricsLog
 def train_stage(session: Session) -> dict[str, Any]:
     """Train the student up to its last step, from wherever an earlier run got to."""
     config = session.config.train
+    session.check_training()
     with open_checkpoints(session) as checkpoints:
         checkpoints.claim()
         session.write_config()
@@ -85,15 +86,14 @@ def train_fingerprint(session: Session) -> str:
         [objective.model_dump() for objective in config.objectives],
         config.train.model_dump(exclude={"log_every", "keep_latest", "keep_best"}),
         {name: source.model_dump(mode="json") for name, source in config.data.validation.items()},
-        config.evaluate.model_dump(exclude={"batch_size", "resamples"}),
     )
 
 
-def trained_student(session: Session, step: int | None = None) -> tuple[dict, int]:
-    """(parameters on the host, step) of the checkpoint at `step`, or of the best one."""
+def trained_student(session: Session) -> tuple[dict, int]:
+    """(parameters on the host, step) of the best checkpoint."""
     algorithm = make_algorithm(session)
     with open_checkpoints(session) as checkpoints:
-        chosen = checkpoints.best if step is None else step
+        chosen = checkpoints.best
         restored = checkpoints.restore(algorithm.abstract_state(), chosen)
     if restored is None or chosen is None:
         raise UserError(
@@ -104,16 +104,17 @@ def trained_student(session: Session, step: int | None = None) -> tuple[dict, in
 
 def _training(session: Session, checkpoints: Checkpoints) -> Training:
     config, folder = session.config.train, session.folder
+    positions = session.student_config.max_target_positions
     examples, apart = split_examples(session)
     algorithm = make_algorithm(session)
-    ids = target_tokens(session.teacher.vocabulary, session.student_config.max_target_positions)
+    ids = target_tokens(session.teacher.vocabulary, positions)
     loader = make_loader(
         examples,
         ids,
         LoaderConfig(
             batch_size=config.batch_size,
             seed=session.config.seed,
-            target_lengths=config.target_lengths,
+            target_lengths=sorted({min(length, positions) for length in config.target_lengths}),
             clip_samples=CLIP_SAMPLES,
             timestamp_probability=config.timestamp_probability,
             previous_text_probability=config.previous_text_probability,

@@ -18,13 +18,14 @@ def transcribe_stage(session: Session, audio: list[Path], model: str) -> dict[st
     for path in audio:
         if not path.exists():
             raise UserError(f"--audio {path}: no such file or folder")
+    session.check_decoding("evaluate")
     config, params = _model(session, model)
     transcriber = session.transcriber(config, session.config.evaluate)
     placed = transcriber.place(params)
     quarantine = Quarantine(None)
     results = []
     for path in audio:
-        corpus = open_corpus("transcribe", SpeechConfig(path=str(path)))
+        corpus = open_corpus(str(path), SpeechConfig(path=str(path)))
         # Transcripts beside them do not matter, nor that those of long ones cannot be divided.
         untold = (replace(utterance, text=None) for utterance in corpus)
         codes = session.teacher.vocabulary.codes
@@ -32,6 +33,7 @@ def transcribe_stage(session: Session, audio: list[Path], model: str) -> dict[st
         for clip, label in progress(pairs, corpus.count, f"transcribe {path.name}", "clips"):
             results.append(
                 {
+                    "source": clip.corpus,
                     "id": clip.id,
                     "start": clip.start,
                     "duration": round(clip.duration, 3),

@@ -116,7 +116,7 @@ def _filter(run: RunFolder) -> dict[str, Any] | None:
 def _quarantine(rows: list[dict]) -> dict[str, Any] | None:
     if not rows:
         return None
-    reasons = figures.tally(f"{row['reason']} ({row['stage']})" for row in rows)
+    reasons = figures.tally(row["reason"] for row in rows)
     return {"total": len(rows), "reasons": reasons[:_SHOWN_ROWS], "rows": rows[:_SHOWN_ROWS]}
 
 

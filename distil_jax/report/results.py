@@ -47,7 +47,11 @@ def _worst(path: Path) -> dict[str, Any]:
     clips = [(row, _heard(row)) for row in pq.read_table(path).to_pylist() if row["reference"]]
     wrong = [clip for clip in clips if clip[1]["student"].length and clip[1]["student"].errors]
     wrong.sort(key=_badness, reverse=True)
-    return {"wrong": len(wrong), "clips": [_shown(*clip) for clip in wrong[:_SHOWN_CLIPS]]}
+    return {
+        "compared": len(clips),
+        "wrong": len(wrong),
+        "clips": [_shown(*clip) for clip in wrong[:_SHOWN_CLIPS]],
+    }
 
 
 def _heard(row: dict) -> dict[str, Heard]:

@@ -117,15 +117,17 @@ class Training:
     def _stop(self, state: TrainState, step: int, values: dict[str, float]) -> None:
         """The update was not applied: the state is the last sound one. Keep it and say so."""
         kept = int(state.step)
-        if kept:
+        if kept and kept != self.checkpoints.latest:
             self.checkpoints.save(kept, state, self.batches.get_state(), None)
+            then = f"after {kept} updates, which are kept, and past this batch"
+        else:
+            then = f"after {kept} updates, and comes to this batch again"
         raise UserError(
             f"training stopped at step {step}: loss {values['loss']:.4g}, gradient norm "
             f"{values['grad_norm']:.4g} (the limit, train.exploded_norm, is "
-            f"{self.config.exploded_norm:g}). The update was not applied; a sound checkpoint of "
-            f"{kept} updates is kept; the same command goes on from it, past this batch. To train "
-            f"otherwise (a lower train.optimizer.learning_rate, a longer warmup_steps) choose "
-            f"another run_dir; look at the data around this step first."
+            f"{self.config.exploded_norm:g}). The update was not applied; the same command goes on "
+            f"{then}. To train otherwise (a lower train.optimizer.learning_rate, a longer "
+            f"warmup_steps) choose another run_dir; look at the data around this step first."
         )
 
     def _save(self, step: int, state: TrainState) -> None:

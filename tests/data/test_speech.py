@@ -129,7 +129,7 @@ def test_quarantine_keeps_one_row_for_each_and_survives_a_kill(tmp_path):
     path = tmp_path / "quarantine.jsonl"
     quarantine = Quarantine(path)
     quarantine.add("c", "ä\udc80.wav", "silent")
-    quarantine.add("d", "ä\udc80.wav", "silent", stage="label")
+    quarantine.add("d", "ä\udc80.wav", "silent")
     path.write_text(path.read_text("utf-8") + '{"id": "cut', "utf-8")
 
     again = Quarantine(path)
@@ -138,12 +138,7 @@ def test_quarantine_keeps_one_row_for_each_and_survives_a_kill(tmp_path):
     again.add("c", "b.wav", "silent")
     assert again.count == 3
     assert read_jsonl(path) == again.rows
-    assert again.rows[1] == {
-        "id": "ä\udc80.wav",
-        "corpus": "d",
-        "reason": "silent",
-        "stage": "label",
-    }
+    assert again.rows[1] == {"id": "ä\udc80.wav", "corpus": "d", "reason": "silent"}
 
 
 @pytest.mark.parametrize("share", [(0.5, 0.5), (0.8, 0.2), (-0.1, 1), (0, 1.1)])

@@ -147,7 +147,7 @@ def test_share_and_limit(streaming, tmp_path):
     assert sorted(train + test) == ids()
     assert ids(share=(0, 0.5), limit=1) == train[:1]
     assert ids(limit=4) == ids()[:4]
-    assert opened(path, streaming=streaming, limit=4).count == 4
+    assert opened(path, streaming=streaming, limit=4).count == (None if streaming else 4)
 
 
 def test_another_split(tmp_path):
@@ -162,10 +162,10 @@ def test_another_split(tmp_path):
         (
             "file.parquet",
             {"audio_column": "sound"},
-            r"no column 'sound' \(audio_column\); it has audio, text, locale, client",
+            r"no column 'sound'; it has audio, text, locale, client",
         ),
-        ("saved", {"text_column": "said"}, r"no column 'said' \(text_column\)"),
-        ("file.arrow", {"language_column": "lang"}, r"no column 'lang' \(language_column\)"),
+        ("saved", {"text_column": "said"}, "no column 'said'"),
+        ("file.arrow", {"language_column": "lang"}, "no column 'lang'"),
         ("saved_dict", {"split": "dev"}, "no split 'dev'; it has test, train"),
         ("split_folder", {"split": "dev"}, "dev"),
         ("file.parquet", {"audio_column": "client"}, "column 'client' holds no audio"),
@@ -176,6 +176,7 @@ def test_what_is_not_there_is_said(form, settings, said, streaming, tmp_path):
     with pytest.raises(UserError, match=said) as caught:
         list(opened(path, streaming=streaming, **settings))
     assert str(path) in str(caught.value)
+    assert caught.value.key in (*settings, "path")
 
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["", "streaming"])
@@ -183,7 +184,7 @@ def test_what_is_not_there_is_said(form, settings, said, streaming, tmp_path):
 def test_a_broken_parquet_file_is_said(left, streaming, tmp_path):
     path = parquet(tmp_path / "a.parquet")
     path.write_bytes(path.read_bytes()[:left])
-    with pytest.raises(UserError, match=r"data made-up: .*a\.parquet") as caught:
+    with pytest.raises(UserError, match=r"a\.parquet") as caught:
         list(opened(path, streaming=streaming))
     assert "\n" not in str(caught.value)
 

@@ -20,9 +20,15 @@ FACTS = {
         {"name": "asterisk", "source": "https://example.org", "license": "CC BY-SA 3.0"},
         {"name": "mine", "source": None, "license": None},
     ],
-    "max_error_rate": 20.0,
-    "kept_hours": 0.123,
-    "dropped_hours": 0.045,
+    "filter": {
+        "kept_clips": 117,
+        "dropped_clips": 9,
+        "kept_hours": 0.123,
+        "dropped_hours": 0.045,
+        "max_error_rate": 20.0,
+        "unreferenced_clips": 0,
+        "reasons": {"error rate >= 20": 8, "empty label": 1},
+    },
     "steps": 120,
     "objectives": [{"name": "cross_entropy", "weight": 0.8}, {"name": "kl", "weight": 1.0}],
     "evaluation": [
@@ -56,19 +62,21 @@ def test_every_fact_is_in_the_card():
         "34,567,890 parameters",
         "| held_out | WER | 32 | 6.9 [4.0, 10.0] | 7.9 [5.0, 11.0] | 0.9 [-0.5, 2.3] |",
         "- asterisk, https://example.org (CC BY-SA 3.0)\n- mine\n",
-        "lambda = 20.0%:\n0.12 hours kept, 0.04 dropped.",
+        "117 labelled clips (0.12 hours) were kept, 9 (0.04 hours) dropped.\n",
+        "below lambda = 20.0% against its reference.\n",
+        "- dropped, error rate >= 20: 8 clips\n- dropped, empty label: 1 clips\n",
         "120 updates on 0.8 * cross_entropy + 1.0 * kl.",
         "distil-jax run configs/quickstart.yaml\ndistil-jax export x\n```",
     ):
         assert part in body
 
 
-def test_an_unfiltered_unevaluated_model_of_unknown_licence():
-    front, body = parts(
-        model_card({**FACTS, "license": None, "max_error_rate": None, "evaluation": []})
-    )
+def test_an_unmeasured_unevaluated_model_of_unknown_licence():
+    kept = {**FACTS["filter"], "max_error_rate": None, "unreferenced_clips": 117, "reasons": {}}
+    front, body = parts(model_card({**FACTS, "license": None, "filter": kept, "evaluation": []}))
     assert "license" not in front
-    assert "No clip was filtered out: 0.12 hours." in body
+    assert "lambda" not in body
+    assert "117 clips have no reference: their labels were not measured.\n" in body
     assert "| not evaluated |" in body
     assert "Not stated." in body
 

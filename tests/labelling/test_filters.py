@@ -116,6 +116,7 @@ def test_the_summary_counts_clips_hours_and_reasons():
         "kept_hours": 2.0,
         "dropped_hours": 3.0,
         "max_error_rate": 5.0,
+        "unreferenced_clips": 1,
         "reasons": {"error rate >= 5": 2, "empty label": 1},
     }
 

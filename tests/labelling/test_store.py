@@ -49,6 +49,14 @@ def test_a_folder_claimed_for_the_same_work_goes_on(store):
     store.claim("abc")
 
 
+def test_a_folder_without_a_label_is_anybody_s(store):
+    store.claim("def")
+    store.claim("abc")
+    finished(store)
+    with pytest.raises(UserError, match="made with another"):
+        store.claim("def")
+
+
 def test_a_folder_of_other_labels_is_refused_and_left_alone(store):
     store.claim("abc")
     finished(store)

@@ -33,7 +33,7 @@ def write_teacher(folder: Path) -> None:
     parts.mkdir()
     write_tokenizer(parts, MULTILINGUAL)
     generation = write_generation_config(parts, MULTILINGUAL)
-    config = WhisperConfig.from_hf({**MULTILINGUAL.hf_config, "encoder_layers": 1})
+    config = WhisperConfig.from_hf(MULTILINGUAL.hf_config)
     rng = np.random.default_rng(0)
     params = jax.tree.map(
         lambda a: a + rng.normal(0, 0.3, a.shape).astype(np.float32), init(config)
@@ -217,6 +217,45 @@ def test_what_was_made_otherwise_is_refused_and_nothing_changes(run, verb, chang
     assert contents(run) == before
 
 
+@pytest.mark.parametrize(
+    "verb,change,message",
+    [
+        ("run_all", "train.steps=1", "checkpoints of a training with other"),
+        ("run_all", "filter.unreferenced=drop", "trained on other clips"),
+        ("filter_labels", "filter.unreferenced=drop", "trained on other clips"),
+    ],
+)
+def test_a_finished_run_survives_other_settings(run, verb, change, message):
+    before = contents(run)
+    with pytest.raises(UserError, match=message):
+        getattr(pipeline, verb)(load_config(run, [change]))
+    after = contents(run)
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    assert changed <= {"filter/histogram.png"}
+
+
+def test_a_trained_student_may_be_decoded_otherwise(run):
+    changed = load_config(run, ["evaluate.max_new_tokens=3", "evaluate.language=de"])
+    assert pipeline.evaluate(changed)["sets"]["held_out"]["clips"] == 3
+    assert pipeline.transcribe(changed, [], "student")["clips"] == []
+
+
+def test_settings_that_were_refused_leave_no_mark(config, tmp_path):
+    changed = load_config(config, [f"run_dir={tmp_path / 'run'}", "label.language=german"])
+    with pytest.raises(UserError, match=r"label.language: language 'german'"):
+        pipeline.label(changed)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_corpus_may_be_empty_beside_another(config, tmp_path):
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "manifest.jsonl").write_text("")
+    none = f"data.train.none.path={tmp_path / 'none'}"
+    both = load_config(config, [f"run_dir={tmp_path / 'run'}", none])
+    assert pipeline.label(both)["clips"] == {"noises": 13, "none": 0}
+    assert pipeline.filter_labels(both)["kept_clips"] > 0
+
+
 def test_a_removed_shard_is_labelled_anew_to_the_same_bytes(run):
     shard = run / "labels" / "noises" / "shard-00001.parquet"
     before = contents(run / "labels")
@@ -267,6 +306,9 @@ def test_the_model_card_names_no_figures_of_another_student(run):
         ("seed=-1", r"seed: got -1"),
         ("data.evaluation.noises.path=elsewhere", r"evaluation.noises is another source than"),
         ("student.decoder_layers=9", r"student.decoder_layers: got 9"),
+        ("student.encoder_layers=1", r"student.encoder_layers: got 1 of the teacher's 3"),
+        ("data.train.noises.path=nowhere", r"data.train.noises.path: no file or folder"),
+        ("data.train.noises.language=xx", r"data.train.noises.language: language 'xx' is none"),
     ],
 )
 def test_mistakes_are_told_before_the_work(change, message, config, tmp_path):
@@ -277,12 +319,19 @@ def test_mistakes_are_told_before_the_work(change, message, config, tmp_path):
 
 def test_transcripts_beside_long_recordings_do_not_matter(whole, tmp_path):
     write_sounds(tmp_path / "talks", [31.0], texts=True)
-    told = pipeline.transcribe(load_config(whole[0]), [tmp_path / "talks"], "student")
-    assert [(clip["id"], clip["start"]) for clip in told["clips"]] == [
-        ("0.wav#0", 0),
-        ("0.wav#1", 30),
+    write_sounds(tmp_path / "more", [1.0], texts=True)
+    folders = [str(tmp_path / name) for name in ("talks", "more")]
+    for folder in folders:
+        (Path(folder) / "bad.wav").write_bytes(b"RIFF")
+    told = pipeline.transcribe(load_config(whole[0]), [Path(f) for f in folders], "student")
+    assert [(clip["source"], clip["id"], clip["start"]) for clip in told["clips"]] == [
+        (folders[0], "0.wav#0", 0),
+        (folders[0], "0.wav#1", 30),
+        (folders[1], "0.wav", 0),
     ]
-    assert told["set_aside"] == []
+    assert [(row["corpus"], row["id"]) for row in told["set_aside"]] == [
+        (folder, "bad.wav") for folder in folders
+    ]
     with pytest.raises(UserError, match=r"nowhere\.wav: no such file"):
         pipeline.transcribe(load_config(whole[0]), [tmp_path / "nowhere.wav"], "student")
 

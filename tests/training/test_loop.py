@@ -1,5 +1,6 @@
 """The loop: what is logged and kept, and that stopping it anywhere changes nothing."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,17 @@ CONFIG = TRAIN.model_copy(
 
 
 class Batches:
-    """Batch number i is made of seed i. `spoilt` has samples that are no numbers; at `dies_at` the
-    process is gone."""
+    """Batch number i is made of seed i. Those of `spoilt` have samples that are no numbers; at
+    `dies_at` the process is gone."""
 
-    def __init__(self, spoilt: int = -1, dies_at: int = -1):
+    def __init__(self, spoilt: Collection[int] = (), dies_at: int = -1):
         self.next, self.spoilt, self.dies_at = 0, spoilt, dies_at
 
     def __next__(self) -> Any:
         if self.next == self.dies_at:
             raise KeyboardInterrupt
         made = batch(self.next)
-        if self.next == self.spoilt:
+        if self.next in self.spoilt:
             made.samples[0] = np.nan
         self.next += 1
         return made
@@ -108,13 +109,21 @@ def test_it_goes_on_sharded(tmp_path):
 
 def test_an_unsound_gradient_ends_the_run_with_a_sound_checkpoint(tmp_path):
     with pytest.raises(UserError, match=r"stopped at step 6: loss nan(.|\n)*learning_rate"):
-        run(tmp_path, Batches(spoilt=5))
+        run(tmp_path, Batches(spoilt=[5]))
     with Checkpoints(tmp_path / "checkpoints", "made up", 2, 1) as checkpoints:
         assert checkpoints.latest == 5
         restored = checkpoints.restore(distillation(CONFIG).abstract_state(), 5)
     assert restored is not None
     assert int(restored.state.step) == 5
     assert all(np.isfinite(a).all() for a in jax.tree.leaves(restored.state.params))
+
+
+@pytest.mark.parametrize("updates", [0, 4])
+def test_where_no_position_can_be_kept_that_is_said(tmp_path, updates):
+    """Before the first update or right after a checkpoint, when the next batch is as bad."""
+    for _ in range(2):
+        with pytest.raises(UserError, match=rf"goes on after {updates} updates, and comes to this"):
+            run(tmp_path, Batches(spoilt=[updates, updates + 1]))
 
 
 def test_a_finished_run_does_nothing_more(whole):
