@@ -21,7 +21,7 @@ from distil_jax.models.architecture import ModelConfig
 from distil_jax.models.layers import Compute, Dtype
 from distil_jax.models.pretrained import Pretrained, load_pretrained
 from distil_jax.run import RunFolder, fingerprint, write_text
-from distil_jax.students.layer_copy import copy_layers, student_shape
+from distil_jax.students.layer_copy import check_frozen_layers, copy_layers, student_shape
 from distil_jax.training.optimizer import split_frozen
 
 
@@ -108,13 +108,7 @@ class Session:
                 f"(train.accumulation times the devices that share a batch)"
             )
         split_frozen(self.newborn_student(), train.freeze)
-        layers, there = self.student_config.encoder_layers, self.teacher.config.encoder_layers
-        if layers < there and {"encoder", "encoder.blocks"} & set(train.freeze):
-            raise ConfigError(
-                f"student.encoder_layers: got {layers} of the teacher's {there}, but train.freeze "
-                f"keeps the encoder as it is. Without some of its layers it must be trained: leave "
-                f"it out of train.freeze"
-            )
+        check_frozen_layers(self.teacher.config, self.student_config, train.freeze)
 
     def transcriber(self, model: ModelConfig, decode: DecodeConfig) -> Transcriber:
         return Transcriber(

@@ -1,5 +1,6 @@
 """A student made of some of its teacher's layers (Distil-Whisper, arXiv:2311.00430, 3.1)."""
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import jax
@@ -40,6 +41,18 @@ def student_shape(teacher: AnyModelConfig, config: StudentConfig) -> AnyModelCon
             )
         layers[side] = wanted or there
     return teacher.model_copy(update=layers)
+
+
+def check_frozen_layers(teacher: ModelConfig, student: ModelConfig, freeze: Sequence[str]) -> None:
+    """Raises ConfigError when a side lost layers and may not be trained to do without them."""
+    for side in ("encoder", "decoder"):
+        there, kept = (getattr(each, f"{side}_layers") for each in (teacher, student))
+        if kept < there and {side, f"{side}.blocks"} & set(freeze):
+            raise ConfigError(
+                f"student.{side}_layers: got {kept} of the teacher's {there}, but train.freeze "
+                f"keeps the {side} as it is. Without some of its layers it must be trained: leave "
+                f"it out of train.freeze"
+            )
 
 
 def copy_layers(params: dict, teacher: ModelConfig, student: ModelConfig) -> dict:

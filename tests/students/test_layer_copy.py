@@ -8,6 +8,7 @@ from distil_jax.errors import ConfigError
 from distil_jax.models.whisper import WhisperConfig, init
 from distil_jax.students.layer_copy import (
     StudentConfig,
+    check_frozen_layers,
     copy_layers,
     spaced_layers,
     student_shape,
@@ -93,6 +94,16 @@ def test_a_student_has_the_parameters_of_its_shape():
 def test_more_layers_than_the_teacher_has_are_refused(side):
     with pytest.raises(ConfigError, match=rf"student\.{side}: got 7.*has 6.*1 to 6"):
         student_shape(teacher()[0], StudentConfig.model_validate({side: 7}))
+
+
+@pytest.mark.parametrize("part", ["encoder", "encoder.blocks"])
+def test_a_side_that_lost_layers_may_not_be_frozen(part):
+    shape, _ = teacher()
+    smaller = student_shape(shape, StudentConfig(encoder_layers=2))
+    with pytest.raises(ConfigError, match=r"student\.encoder_layers: got 2 of the teacher's 6"):
+        check_frozen_layers(shape, smaller, [part])
+    check_frozen_layers(shape, smaller, ["encoder.conv1"])
+    check_frozen_layers(shape, student_shape(shape, StudentConfig()), [part])
 
 
 @pytest.mark.parametrize("layers", [0, -1, 1.5])
