@@ -110,15 +110,17 @@ def left_alone(arguments: list[str], folder: Path) -> dict[str, float]:
 
 
 def wait_for_moment(run: Run, kill: Kill, seconds: dict[str, float]) -> bool:
-    """Whether the run still runs at the moment of the kill."""
+    """Whether the run still runs at the moment of the kill: at the latest when its stage ends."""
     if kill.aimed:
         writing = STAGES[kill.stage][2]
         earlier = files(run.folder, writing)
-        return run.wait_until(lambda: bool(files(run.folder, writing) - earlier))
+        return run.wait_until(
+            lambda: bool(files(run.folder, writing) - earlier) or run.is_done(kill.stage)
+        )
     before = list(STAGES)[: list(STAGES).index(kill.stage)]
     run.wait_until(lambda: all(run.is_done(stage) for stage in before))
     end = time.monotonic() + kill.share * seconds[kill.stage]
-    return run.wait_until(lambda: time.monotonic() > end)
+    return run.wait_until(lambda: time.monotonic() > end or run.is_done(kill.stage))
 
 
 def files(folder: Path, pattern: str) -> set[tuple[Path, int]]:
