@@ -208,30 +208,18 @@ def test_a_verb_before_its_turn_says_what_to_run_first(verb, first, config, tmp_
         ("train", "train.steps=1", "checkpoints of a training with other"),
         ("evaluate", "seed=1", "checkpoints of a training with other"),
         ("export", "student.decoder_layers=2", "checkpoints of a training with other"),
+        ("filter_labels", "filter.unreferenced=drop", "trained on other clips"),
+        ("run_all", "filter.unreferenced=drop", "trained on other clips"),
+        ("run_all", "train.steps=1", "checkpoints of a training with other"),
     ],
 )
 def test_what_was_made_otherwise_is_refused_and_nothing_changes(run, verb, change, message):
     before = contents(run)
     with pytest.raises(UserError, match=message):
         getattr(pipeline, verb)(load_config(run, [change]))
-    assert contents(run) == before
-
-
-@pytest.mark.parametrize(
-    "verb,change,message",
-    [
-        ("run_all", "train.steps=1", "checkpoints of a training with other"),
-        ("run_all", "filter.unreferenced=drop", "trained on other clips"),
-        ("filter_labels", "filter.unreferenced=drop", "trained on other clips"),
-    ],
-)
-def test_a_finished_run_survives_other_settings(run, verb, change, message):
-    before = contents(run)
-    with pytest.raises(UserError, match=message):
-        getattr(pipeline, verb)(load_config(run, [change]))
     after = contents(run)
     changed = {name for name in before | after if before.get(name) != after.get(name)}
-    assert changed <= {"filter/histogram.png"}
+    assert changed <= {"filter/histogram.png"}  # drawn again
 
 
 def test_a_trained_student_may_be_decoded_otherwise(run):
