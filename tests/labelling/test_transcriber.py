@@ -174,3 +174,18 @@ def test_timestamps_follow_the_rules_of_transformers(vocabulary, count):
     np.testing.assert_array_equal(np.isneginf(ours), np.isneginf(expected))
     finite = np.isfinite(expected)
     np.testing.assert_array_equal(np.asarray(ours)[finite], expected[finite])
+
+
+def test_no_more_tokens_than_the_model_has_positions_for(vocabulary, params):
+    """Its positions hold the prompt of 4 tokens and 4 more."""
+    table = params["decoder"]["positions"][:8]
+    short = {**params, "decoder": {**params["decoder"], "positions": table}}
+    transcriber = make_transcriber(vocabulary)
+    few = replace(transcriber, model=CONFIG.model_copy(update={"max_target_positions": 8}))
+    (_, label), (_, other) = (
+        next(iter(each(each.place(given), some_clips(1))))
+        for each, given in ((few, short), (transcriber, params))
+    )
+    assert not label.ended
+    assert len(other.tokens) > 4
+    assert label.tokens == other.tokens[:4]
