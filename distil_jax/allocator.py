@@ -22,6 +22,7 @@ def keep_freed_memory() -> None:
     By default every large buffer is mapped anew, and each of its pages costs a fault and is
     cleared: a [12000, 384] x [384, 1536] product with GELU takes twice as long.
     """
+    share_freed_memory()
     _call("mallopt", _M_MMAP_MAX, 0)
     _call("mallopt", _M_TRIM_THRESHOLD, -1)
 
