@@ -9,10 +9,12 @@ from typing import Any, Protocol
 
 import jax
 
-from distil_jax.errors import UserError
+from distil_jax import processes
+from distil_jax.errors import Preempted, UserError
 from distil_jax.progress import progress
 from distil_jax.run import append_jsonl
 from distil_jax.training.checkpoint import Checkpoints
+from distil_jax.training.preemption import StopRequest
 from distil_jax.training.settings import TrainConfig
 from distil_jax.training.state import Algorithm, TrainState
 from distil_jax.training.telemetry import MetricsLog, Stopwatch, compute_row
@@ -66,24 +68,30 @@ class Training:
         # NOTE: keep the order of what follows: step, look at the step before, log, validate, save.
         state, done = self._begin()
         waiting: _Update | None = None
-        with progress(total=self.config.steps, description="train", unit="steps", done=done) as bar:
+        bar = progress(total=self.config.steps, description="train", unit="steps", done=done)
+        with StopRequest() as request, bar:
             for step in range(done + 1, self.config.steps + 1):
                 state, update = self._step(step, state)
                 if waiting:
                     bar.advance(1, note=self._look(state, waiting))
                 waiting = update
-                if step % self.config.save_every == 0 or step == self.config.steps:
+                self.checkpoints.check()
+                asked = request.reached(step)
+                if asked or step % self.config.save_every == 0 or step == self.config.steps:
                     bar.advance(1, note=self._look(state, waiting))
                     waiting = None
                     self._save(step, state)
+                if asked:
+                    self._leave(step, request)
         self._log_compute(self.config.steps, {})  # the last validation and checkpoint
         return state
 
     def _begin(self) -> tuple[TrainState, int]:
         """The latest checkpoint, or a fresh start."""
-        like = self.algorithm.abstract_state()
-        restored = self.checkpoints.restore(like, self.checkpoints.latest)
+        restored = self.checkpoints.restore(self.algorithm.abstract_state())
         if restored is None:
+            if self.checkpoints.all_lost:
+                log.warning("NO SOUND CHECKPOINT IS LEFT: TRAINING STARTS ANEW FROM STEP 0")
             self.metrics.rewind(0)
             return self.algorithm.init(), 0
         log.info("going on from the checkpoint of step %d", restored.step)
@@ -96,7 +104,8 @@ class Training:
             batch = next(self.batches)
             placed = self.place(batch)
         counts, flops = self.count(batch), self.algorithm.flops(batch)
-        with self.watch.measure("step"):
+        # A transfer that nobody asked for would make every step wait for the host.
+        with self.watch.measure("step"), jax.transfer_guard("disallow"):
             state, metrics = self.algorithm.step(state, placed)
         return state, _Update(step, metrics, counts, flops)
 
@@ -141,11 +150,21 @@ class Training:
         with self.watch.measure("checkpoint"):
             self.checkpoints.save(step, state, self.batches.get_state(), error_rate)
 
+    def _leave(self, step: int, request: StopRequest) -> None:
+        """Being asked to. The step is saved; a validation that was due has been made."""
+        self._log_compute(step, {})
+        self.checkpoints.wait()
+        raise Preempted(
+            f"Training was stopped by {request.name} after step {step} of {self.config.steps}, "
+            f"which is saved. The same command goes on from there."
+        )
+
     def _log_compute(self, step: int, values: dict[str, float]) -> None:
         losses = {k: v for k, v in values.items() if k not in ("learning_rate", "grad_norm")}
         row = compute_row(
             "train", step, dict(self._counts), dict(self._flops), self.watch.take(), losses
         )
-        append_jsonl(self.compute_path, [row])
+        if processes.is_writer():  # the counts are those of all processes
+            append_jsonl(self.compute_path, [row])
         self._counts.clear()
         self._flops.clear()

@@ -63,3 +63,8 @@ def join_frozen(trained: dict, frozen: dict) -> dict:
 def cast(params: dict, dtype) -> dict:
     """All floating arrays in `dtype`."""
     return jax.tree.map(lambda a: a.astype(dtype), params)
+
+
+def shapes_of(params: dict, dtype) -> dict:
+    """What `cast` would return, as shapes."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, dtype), params)

@@ -33,9 +33,10 @@ class TrainConfig(Settings):
     freeze: tuple[str, ...] = ("encoder",)
     # Matrix products: auto is bfloat16 on TPU and GPU, float32 on CPU. Masters are float32 always.
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    remat: Literal["none", "dots", "full"] = "none"
-    # Target positions whose logits are in memory at once.
-    loss_chunk: int = Field(default=64, ge=1)
+    # What the backward pass computes anew: see models.layers.Compute.
+    remat: Literal["none", "dots", "attention", "full"] = "none"
+    # Target tokens whose logits a device has in memory at once, about.
+    loss_chunk: int = Field(default=512, ge=1)
     # A batch is padded to the first of these that holds its longest target: one compilation each.
     target_lengths: tuple[int, ...] = (64, 128, 256, 448)
     # How often a target keeps its timestamps (where the labels have them).

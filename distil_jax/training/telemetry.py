@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 
+from distil_jax import processes
 from distil_jax.run import append_jsonl, read_jsonl, write_text
 
 _COMPILE_EVENTS = (
@@ -59,11 +60,13 @@ class MetricsLog:
 
     def rewind(self, step: int) -> None:
         """Drop the rows after `step`: the steps they tell of will be made again."""
-        rows = [row for row in read_jsonl(self._path) if row["step"] <= step]
-        write_text(self._path, "".join(json.dumps(row) + "\n" for row in rows))
+        if processes.is_writer():
+            rows = [row for row in read_jsonl(self._path) if row["step"] <= step]
+            write_text(self._path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
-        append_jsonl(self._path, [{"step": step, "kind": kind, **values}])
+        if processes.is_writer():
+            append_jsonl(self._path, [{"step": step, "kind": kind, **values}])
 
 
 def compute_row(
@@ -73,8 +76,9 @@ def compute_row(
     flops: dict[str, float],
     seconds: dict[str, float],
     losses: dict[str, float] | None = None,
+    devices: int | None = None,
 ) -> dict:
-    """One row of compute.jsonl: the work since the row before it."""
+    """One row of compute.jsonl: the work since the row before it. devices: None for all of them."""
     device = jax.devices()[0]
     return {
         "stage": stage,
@@ -82,6 +86,6 @@ def compute_row(
         **counts,
         "flops": flops,
         "seconds": seconds,
-        "device": {"kind": device.device_kind, "count": jax.device_count()},
+        "device": {"kind": device.device_kind, "count": devices or jax.device_count()},
         "losses": losses or {},
     }

@@ -1,56 +1,13 @@
-"""Checkpoints: whole or absent, the best and the latest kept, damage told in a sentence."""
+"""Checkpoints: whole or absent, the best and the latest kept, laid out as asked."""
 
 import shutil
-from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from distil_jax.errors import UserError
-from distil_jax.training.checkpoint import Checkpoints
-from distil_jax.training.optimizer import make_optimizer
-from distil_jax.training.settings import OptimizerConfig
-from distil_jax.training.state import TrainState
-
-# Orbax leaves work behind where reading fails; Python tells of it whenever it collects it.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:coroutine 'PyTreeHandler:RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
-LOADER = {"row": 7, "epoch": {"number": 1, "order": [3, 1]}}
-
-
-def state(step: int) -> TrainState:
-    params = {"block": {"kernel": jnp.arange(60.0).reshape(20, 3) + step}}
-    return TrainState(jnp.int32(step), params, make_optimizer(OptimizerConfig(), 10).init(params))
-
-
-def opened(folder: Path, made_of: str = "this", latest: int = 2, best: int = 1) -> Checkpoints:
-    return Checkpoints(folder, made_of, latest, best)
-
-
-def saved(folder: Path, rates: dict[int, float | None], latest: int = 2, best: int = 1) -> None:
-    with opened(folder, latest=latest, best=best) as checkpoints:
-        for step, rate in rates.items():
-            checkpoints.save(step, state(step), {**LOADER, "row": step}, rate)
-
-
-def steps(folder: Path) -> list[int]:
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
-
-
-def restore_latest(folder: Path) -> int | None:
-    """The step restored, having looked that all of it is what was saved at that step."""
-    with opened(folder) as checkpoints:
-        restored = checkpoints.restore(state(0), checkpoints.latest)
-    if restored is None:
-        return None
-    jax.tree.map(np.testing.assert_array_equal, restored.state, state(restored.step))
-    assert restored.loader == {**LOADER, "row": restored.step}
-    return restored.step
+from tests.made_up_checkpoints import LOADER, opened, restore_latest, saved, state, steps
 
 
 def test_nothing_saved_is_nothing_restored(tmp_path):
@@ -72,7 +29,7 @@ def test_the_state_is_laid_out_as_asked(tmp_path):
         state(0),
     )
     with opened(tmp_path) as checkpoints:
-        restored = checkpoints.restore(like, 1)
+        restored = checkpoints.restore(like)
     assert restored
     kernel = restored.state.params["block"]["kernel"]
     assert kernel.sharding.is_equivalent_to(rows, 2)
@@ -91,6 +48,23 @@ def test_the_best_and_the_latest_are_kept(tmp_path, latest, best, kept):
 
 
 @pytest.mark.parametrize(
+    "rates,kept",
+    [
+        ({1: 20.0, 2: 20.0, 3: 20.0, 4: None}, [3, 4]),
+        ({1: 30.0, 2: 20.0, 3: float("nan"), 4: 40.0, 5: None}, [2, 5]),
+        ({1: float("nan"), 2: 50.0, 3: float("nan"), 4: None}, [2, 4]),
+        ({1: float("inf"), 2: float("nan"), 3: None}, [2, 3]),
+    ],
+    ids=["of equals the latest", "nan among numbers", "nan first", "no number at all"],
+)
+def test_a_rate_that_is_no_number_never_takes_the_place_of_the_best(tmp_path, rates, kept):
+    saved(tmp_path, rates, latest=1)
+    assert steps(tmp_path) == kept
+    with opened(tmp_path, latest=1) as checkpoints:
+        assert checkpoints.best == (kept[0] if np.isfinite(rates[kept[0]]) else kept[-1])
+
+
+@pytest.mark.parametrize(
     "rates,best",
     [
         ({1: 20.0, 2: 20.0}, 2),
@@ -106,6 +80,27 @@ def test_the_best_is_the_latest_of_the_lowest(tmp_path, rates, best):
         assert checkpoints.best == best
 
 
+def test_of_the_best_the_parameters_alone_are_read(tmp_path, monkeypatch):
+    """Neither the moments nor the loader's position."""
+    saved(tmp_path, {1: 10.0, 2: 20.0})
+    with opened(tmp_path) as checkpoints:
+        asked = []
+        load = checkpoints._checkpointer.load_checkpointables
+        monkeypatch.setattr(
+            checkpoints._checkpointer,
+            "load_checkpointables",
+            lambda step, wanted: asked.append((step, wanted)) or load(step, wanted),
+        )
+        found = checkpoints.best_params(state(0))
+    assert found is not None
+    params, step = found
+    assert step == 1
+    jax.tree.map(np.testing.assert_array_equal, params, state(1).params)
+    [(step, wanted)] = asked
+    assert list(wanted) == ["state"]
+    assert set(jax.tree.leaves(wanted["state"].opt_state)) == {...}
+
+
 def test_a_step_is_saved_once(tmp_path):
     saved(tmp_path, {1: 5.0})
     with opened(tmp_path) as checkpoints:
@@ -119,45 +114,7 @@ def test_another_training_is_refused(tmp_path):
         opened(tmp_path, made_of="that") as checkpoints,
         pytest.raises(UserError, match="other settings"),
     ):
-        checkpoints.restore(state(0), 1)
-
-
-DAMAGED = [
-    "_CHECKPOINT_METADATA",
-    "metrics/metrics",
-    "state/_METADATA",
-    "state/manifest.ocdbt",
-    "state/d/*",
-    "loader/_METADATA",
-    "loader/d/*",
-]
-
-
-@pytest.mark.parametrize("how", ["emptied", "cut short"])
-@pytest.mark.parametrize("file", DAMAGED)
-def test_a_damaged_checkpoint_is_a_sentence_that_helps(tmp_path, file, how):
-    saved(tmp_path, {1: 20.0, 2: 10.0})
-    (path,) = (tmp_path / "2").glob(file)
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2 if how == "cut short" else 0])
-    with pytest.raises(UserError, match="cannot be read") as error:
-        restore_latest(tmp_path)
-    text = str(error.value)
-    assert "checkpoint before it" in text
-    assert str(tmp_path) in text
-    assert len(text) < 700, "whole states are printed"
-    assert "handler" not in text, "Orbax's summary, not the cause"
-    shutil.rmtree(tmp_path / "2")
-    assert restore_latest(tmp_path) == 1
-
-
-@pytest.mark.parametrize("part", ["", "state", "loader"])
-def test_an_emptied_folder_is_a_sentence_too(tmp_path, part):
-    saved(tmp_path, {1: 20.0, 2: 10.0})
-    shutil.rmtree(tmp_path / "2" / part)
-    (tmp_path / "2" / part).mkdir()
-    with pytest.raises(UserError, match="cannot be read"):
-        restore_latest(tmp_path)
+        checkpoints.restore(state(0))
 
 
 @pytest.mark.parametrize("content", ["nothing", "all", "half"])

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from distil_jax.algorithms.sequence_distillation import SequenceDistillation
 from distil_jax.errors import UserError
 from distil_jax.mesh import MeshConfig, split_batch
 from distil_jax.run import read_jsonl
@@ -47,9 +48,13 @@ class Batches:
 
 
 def run(
-    folder: Path, batches: Batches, mesh: MeshConfig = ONE_DEVICE, settings=CONFIG
+    folder: Path,
+    batches: Batches,
+    mesh: MeshConfig = ONE_DEVICE,
+    settings=CONFIG,
+    kind: type[SequenceDistillation] = SequenceDistillation,
 ) -> TrainState:
-    algorithm = distillation(settings, mesh)
+    algorithm = kind(**vars(distillation(settings, mesh)))
     sharding = split_batch(algorithm.mesh, algorithm.rules)
     with Checkpoints(folder / "checkpoints", "made up", 2, 1) as checkpoints:
         return Training(
@@ -112,7 +117,7 @@ def test_an_unsound_gradient_ends_the_run_with_a_sound_checkpoint(tmp_path):
         run(tmp_path, Batches(spoilt=[5]))
     with Checkpoints(tmp_path / "checkpoints", "made up", 2, 1) as checkpoints:
         assert checkpoints.latest == 5
-        restored = checkpoints.restore(distillation(CONFIG).abstract_state(), 5)
+        restored = checkpoints.restore(distillation(CONFIG).abstract_state())
     assert restored is not None
     assert int(restored.state.step) == 5
     assert all(np.isfinite(a).all() for a in jax.tree.leaves(restored.state.params))
@@ -124,6 +129,19 @@ def test_where_no_position_can_be_kept_that_is_said(tmp_path, updates):
     for _ in range(2):
         with pytest.raises(UserError, match=rf"goes on after {updates} updates, and comes to this"):
             run(tmp_path, Batches(spoilt=[updates, updates + 1]))
+
+
+class Careless(SequenceDistillation):
+    """Sends a number of the host to the device in every step."""
+
+    def step(self, state: TrainState, batch: Any) -> tuple[TrainState, dict]:
+        state, metrics = super().step(state, batch)
+        return state, {**metrics, "loss": metrics["loss"] * np.float32(2)}
+
+
+def test_a_transfer_that_nobody_asked_for_is_an_error(tmp_path):
+    with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device transfer"):
+        run(tmp_path, Batches(), kind=Careless)
 
 
 def test_a_finished_run_does_nothing_more(whole):
