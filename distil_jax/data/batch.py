@@ -1,16 +1,19 @@
 """A batch of clips and targets, with one shape for each target length."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding
 
 from distil_jax.data.audio import SAMPLE_RATE
 from distil_jax.data.targets import Target
 from distil_jax.errors import ConfigError
+from distil_jax.mesh import place
 
 Array = Any  # of numpy on the host, of jax on the devices
 
@@ -25,7 +28,8 @@ class SpeechBatch:
     """A training batch.
 
     samples [b, 480000] float32 at 16 kHz; seconds [b] float32, of them before the padding; inputs,
-    labels [b, t] int32; mask [b, t] bool.
+    labels [b, t] int32; mask [b, t] bool. On the host, samples may be of some rows only: of those
+    that this process's devices work on (LoaderConfig.rows).
     """
 
     samples: Array
@@ -33,6 +37,26 @@ class SpeechBatch:
     inputs: Array
     labels: Array
     mask: Array
+
+
+def place_batch(batch: SpeechBatch, rows: Sequence[int], sharding: NamedSharding) -> SpeechBatch:
+    """The global batch on the devices. rows: those whose samples this process loaded, ascending.
+
+    Each process gives its devices their parts; nothing goes from process to process.
+    """
+    if sharding.is_fully_addressable:
+        return jax.device_put(batch, sharding)
+
+    def own(part: Any) -> np.ndarray:
+        first, last, _ = part[0].indices(size)
+        begin = bisect_left(rows, first)
+        return batch.samples[begin : begin + last - first]
+
+    size = len(batch.inputs)
+    shape = (size, *batch.samples.shape[1:])
+    samples = jax.make_array_from_callback(shape, sharding, own)
+    others = replace(batch, samples=batch.inputs)  # a stand-in of the right number of rows
+    return replace(place(others, sharding), samples=samples)
 
 
 def pad_samples(clips: Sequence[np.ndarray], length: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Training batches: grain reads ahead in threads and knows its position."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import grain
@@ -17,7 +17,8 @@ class Example:
     """A labelled clip to train on.
 
     load: reads its samples. prefix: start, language and task tokens. label: what the teacher
-    generated. previous: the label of the clip before it of the same speaker, or None.
+    generated. previous: the label of the clip before it of the same speaker, or None. seconds: of
+    its samples, known without reading them.
     """
 
     id: str
@@ -25,16 +26,22 @@ class Example:
     prefix: list[int]
     label: list[int]
     previous: list[int] | None = None
+    seconds: float = field(kw_only=True)
 
 
 @dataclass(frozen=True)
 class LoaderConfig:
-    """What the loader must know of the training settings."""
+    """What the loader must know of the training settings, and of the devices.
+
+    rows: those of a batch whose samples are loaded, in ascending order; None: all. Targets and
+    seconds are made of every row, so that lengths and counts are the same in all processes.
+    """
 
     batch_size: int
     seed: int
     target_lengths: Sequence[int]
     clip_samples: int
+    rows: Sequence[int] | None = None
     timestamp_probability: float = 0.0
     previous_text_probability: float = 0.0
     threads: int = 4
@@ -60,14 +67,16 @@ def make_loader(examples: Sequence[Example], ids: TargetTokens, config: LoaderCo
     chances = np.array([config.timestamp_probability, config.previous_text_probability])
     longest = max(len(_target(example, ids, *(chances > 0))) for example in examples)
     padded_length(longest, config.target_lengths)
+    rows = range(config.batch_size) if config.rows is None else config.rows
 
     class Load(grain.transforms.RandomMap):
         def random_map(self, element: int, rng: np.random.Generator) -> SpeechBatch:
             chosen = [examples[i] for i in order[element]]
             # Both draws are made whether or not they matter, so that later draws do not move.
             targets = [_target(example, ids, *(rng.random(2) < chances)) for example in chosen]
-            clips = [example.load() for example in chosen]
-            return make_batch(clips, targets, config.target_lengths, config.clip_samples)
+            clips = [chosen[row].load() for row in rows]
+            batch = make_batch(clips, targets, config.target_lengths, config.clip_samples)
+            return replace(batch, seconds=np.array([e.seconds for e in chosen], np.float32))
 
     numbers = grain.MapDataset.range(np.iinfo(np.int32).max).seed(config.seed)
     options = grain.ReadOptions(config.threads, config.read_ahead)

@@ -2,18 +2,23 @@
 
 from pathlib import Path
 
-from distil_jax.run import append_jsonl, read_jsonl
+from distil_jax.processes.parts import merge_parts, own_part, read_parts
+from distil_jax.run import append_jsonl
 
 
 class Quarantine:
     """quarantine.jsonl: one row per utterance set aside, however often it is met.
 
-    path: None keeps the rows in memory only.
+    path: None keeps the rows in memory only. Of several processes each writes a file of its own,
+    until `merge`.
     """
 
     def __init__(self, path: Path | None):
         self._path = path
-        self.rows: list[dict] = read_jsonl(path) if path else []
+        self._read()
+
+    def _read(self) -> None:
+        self.rows: list[dict] = read_parts(self._path) if self._path else []
         self._known = {(row["corpus"], row["id"]) for row in self.rows}
 
     @property
@@ -26,4 +31,10 @@ class Quarantine:
         self._known.add((corpus, id))
         self.rows.append({"id": id, "corpus": corpus, "reason": reason})
         if self._path:
-            append_jsonl(self._path, self.rows[-1:])
+            append_jsonl(own_part(self._path), self.rows[-1:])
+
+    def merge(self) -> None:
+        """Make it one file, which all processes know. All must call it."""
+        if self._path:
+            merge_parts(self._path)
+            self._read()

@@ -4,7 +4,7 @@ import hashlib
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -92,16 +92,11 @@ class Clip:
     text: str | None
     language: str | None
     speaker: str | None
-    seconds: float | None = None
 
     @property
     def duration(self) -> float:
         """Seconds."""
-        return len(self.samples) / SAMPLE_RATE if self.seconds is None else self.seconds
-
-    def without_samples(self) -> "Clip":
-        """The same clip, to keep when its sound is no longer needed."""
-        return replace(self, samples=np.zeros(0, np.float32), seconds=self.duration)
+        return len(self.samples) / SAMPLE_RATE
 
 
 class Corpus(Protocol):

@@ -25,6 +25,7 @@ def example(number: int) -> Example:
         prefix=[START],
         label=[FIRST_TIME, *[number] * (1 + number % 9), FIRST_TIME + 9, END],
         previous=[99, END] if number % 2 else None,
+        seconds=(10 + number) / 16_000,
     )
 
 
@@ -78,7 +79,7 @@ def test_a_target_longer_than_all_lengths_is_said():
 
 @pytest.mark.parametrize("chance,fits", [(0.0, True), (0.01, False)])
 def test_a_target_that_may_get_too_long_is_said_before_the_first_batch(chance, fits):
-    longest = Example("a", lambda: np.ones(1), [START], [1] * 14 + [END], previous=[2] * 9)
+    longest = Example("a", lambda: np.ones(1), [START], [1] * 14 + [END], [2] * 9, seconds=0)
     if fits:
         loader([longest], target_lengths=(16,), previous_text_probability=chance)
         return
@@ -171,7 +172,7 @@ def test_a_recording_that_has_gone_stops_the_loader_with_its_reason():
     def gone() -> np.ndarray:
         raise UserError("a.wav was fit to use before and is no longer: missing")
 
-    lost = Example("lost", gone, [START], [1, END])
+    lost = Example("lost", gone, [START], [1, END], seconds=0)
     with pytest.raises(UserError, match=r"a\.wav was fit"):
         taken(loader([lost]), 1)
 

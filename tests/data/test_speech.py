@@ -31,8 +31,6 @@ def test_a_clip_carries_what_the_utterance_says():
     assert (clip.text, clip.language, clip.speaker) == ("hi", "de", "s")
     assert clip.duration == 1.5
     assert not aside
-    light = clip.without_samples()
-    assert (light.duration, light.id, len(light.samples)) == (1.5, "u", 0)
 
 
 def test_exactly_thirty_seconds_is_one_clip():
