@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from distil_jax import processes
 from distil_jax.data.quarantine import Quarantine
 from distil_jax.data.speech import Clip, Corpus, Utterance, clips
 from distil_jax.labelling.store import LabelStore
@@ -31,14 +32,15 @@ def label_corpus(
     """Label every utterance of `corpus`. What an earlier run finished is left as it is.
 
     A shard holds the clips of the next `shard_size` utterances, in batches of its own: redone after
-    a kill, it comes out bit for bit the same.
+    a kill, or by another process, it comes out bit for bit the same. Several processes take turns
+    at the shards; those of others pass by undecoded.
     """
     shards = total = 0
     for shards, utterances in enumerate(_groups(corpus, shard_size), start=1):
         rows: list[dict] = []
         ids = [utterance.id for utterance in utterances]
         total += len(ids)
-        if not store.has(shards - 1, ids):
+        if processes.is_mine(shards - 1) and not store.has(shards - 1, ids):
             good = clips(corpus.name, utterances, quarantine, transcriber.vocabulary.codes)
             rows = [_row(clip, label) for clip, label in transcriber(params, good)]
             if not corpus.random_access:
@@ -50,7 +52,10 @@ def label_corpus(
             sum(row["duration"] for row in rows),
             sum(len(row["tokens"]) for row in rows),
         )
-    store.finish(shards, total)
+    processes.barrier("labelled")
+    if processes.is_writer():
+        store.finish(shards, total)
+    processes.barrier("finished")
 
 
 def _recordings(utterances: Iterable[Utterance], rows: Iterable[dict]) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from distil_jax.settings import Settings
 class DecodeConfig(Settings):
     """How text is decoded from audio: greedily, on the device."""
 
-    # Clips decoded at once, over all devices.
+    # Clips decoded at once, over all devices of a process.
     batch_size: int = Field(default=16, ge=1)
     # The most tokens a clip may get (or fewer, where the model has no place for so many); the rest
     # of its text is lost, and `ended` is false.

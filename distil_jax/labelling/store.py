@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from distil_jax import processes
 from distil_jax.errors import UserError
 from distil_jax.run import atomic_path, fingerprint, read_json, write_json
 
@@ -49,7 +50,8 @@ class LabelStore:
         found = read_json(path)
         begun = any(self.folder.glob("*.parquet")) or (self.folder / "finished.json").exists()
         if found is None or not begun:
-            write_json(path, {"fingerprint": fingerprint})
+            if processes.is_writer():
+                write_json(path, {"fingerprint": fingerprint})
         elif found["fingerprint"] != fingerprint:
             raise UserError(
                 f"{self.folder} holds labels made with another teacher, corpus or label settings. "

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +20,12 @@ from distil_jax.allocator import return_freed_memory
 from distil_jax.data.batch import pad_samples
 from distil_jax.data.speech import Clip
 from distil_jax.labelling.settings import DecodeConfig
-from distil_jax.mesh import Rules, split_batch
+from distil_jax.mesh import Rules, replicated, split_batch
 from distil_jax.models.architecture import ModelConfig, architecture_of
 from distil_jax.models.generate import Decoded, detect_language, greedy
 from distil_jax.models.layers import Compute
 from distil_jax.models.log_mel import CLIP_SAMPLES
+from distil_jax.models.quantized import WeightDtype, storage, store
 from distil_jax.models.token_rules import TokenRules
 from distil_jax.models.vocabulary import Vocabulary
 
@@ -46,7 +48,10 @@ class Label:
 
 @dataclass(frozen=True, eq=False)
 class Transcriber:
-    """Decodes clips with any parameters of one model shape."""
+    """Decodes clips with any parameters of one model shape.
+
+    weights: how they lie on the devices.
+    """
 
     model: ModelConfig
     vocabulary: Vocabulary
@@ -55,6 +60,7 @@ class Transcriber:
     mesh: Mesh
     rules: Rules
     compute: Compute
+    weights: WeightDtype = "auto"
 
     def __call__(self, params: dict, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Label]]:
         """Labels in the order of the clips. While one batch is being computed the next is read.
@@ -78,10 +84,32 @@ class Transcriber:
         return -(-self.config.batch_size // shards) * shards
 
     def place(self, params: dict) -> dict:
-        """Parameters on every device in the compute dtype, as decoding wants them."""
-        replicated = jax.sharding.NamedSharding(self.mesh, PartitionSpec())
-        cast = jax.tree.map(lambda a: a.astype(self.compute.dtype, copy=False), params)
-        return jax.device_put(cast, replicated)
+        """Parameters on every device in the dtype of `weights`, as decoding wants them."""
+        stored = jax.tree.map(store, params, self._storage(params))
+        return jax.device_put(stored, replicated(self.mesh))
+
+    def shapes(self, params: dict) -> dict:
+        """What `place` would return, as shapes."""
+        where = replicated(self.mesh)
+        return jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where), self._storage(params)
+        )
+
+    def _storage(self, params: dict) -> dict:
+        table = architecture_of(self.model).NAME_TABLE
+        return storage(table, params, self.weights, self.compute.dtype)
+
+    def lower(self, params: dict) -> jax.stages.Lowered:
+        """A batch's decoder for parameters of these shapes, to be compiled where no device is."""
+        rows = split_batch(self.mesh, self.rules)
+
+        def array(dtype: Any, *sides: int) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((self.batch_size, *sides), dtype, sharding=rows)
+
+        prompt = len(self.prompt(next(iter(self.vocabulary.codes))))
+        return self._decoders[False].lower(
+            params, array(jnp.float32, CLIP_SAMPLES), array(jnp.int32, prompt), array(jnp.bool_)
+        )
 
     def prompt(self, language: str | None) -> list[int]:
         """The tokens that decoding starts from, with a place holder where language is unknown."""

@@ -1,6 +1,7 @@
 """What an architecture is: one module of this package, found from its config class."""
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ from distil_jax.scaling.flops import Flops
 from distil_jax.settings import Settings
 
 
-class ModelConfig(Settings):
+class ModelConfig(Settings, ABC):
     """The shape of a model that hears 30-second clips and writes tokens."""
 
     encoder_layers: int
@@ -21,13 +22,13 @@ class ModelConfig(Settings):
     n_mels: int
 
     @classmethod
+    @abstractmethod
     def from_hf(cls, values: Mapping[str, Any]) -> "ModelConfig":
         """From the dict of a Hugging Face config.json."""
-        raise NotImplementedError
 
+    @abstractmethod
     def to_hf(self) -> dict[str, Any]:
         """The fields of config.json that say what the model computes; the inverse of `from_hf`."""
-        raise NotImplementedError
 
 
 class Architecture(Protocol):

@@ -6,13 +6,17 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from distil_jax.mesh import on_one_cpu
 from distil_jax.models.layers import Linear
+from distil_jax.models.quantized import dense
 
 # On a CPU, scores of this size and more stay in its cache only one head at a time; for smaller ones
 # all heads at once are faster (tests/benchmarks/attention.py).
 _CPU_HEAD_BY_HEAD = 1024 * 1024
+# Elsewhere the scores of so many queries are in memory at once, of all clips and heads.
+_QUERY_BLOCK = 128
 
 
 class Attention(nnx.Module):
@@ -39,6 +43,7 @@ class Attention(nnx.Module):
     ) -> jax.Array:
         """x [b, t, d], keys, values and mask as `attend` wants them -> [b, t, d]."""
         mixed = attend(self.split(self.query(x)), keys, values, mask)
+        mixed = checkpoint_name(mixed, "attention")  # for the remat policy of that name
         batch, heads, time, head_width = mixed.shape
         return self.out(mixed.swapaxes(1, 2).reshape(batch, time, heads * head_width))
 
@@ -46,7 +51,7 @@ class Attention(nnx.Module):
         """What `read` needs, laid out once for many calls."""
         width = self.key.kernel.shape[0]
         key, value = (
-            linear.kernel[...].astype(dtype).reshape(width, self.heads, width // self.heads)
+            dense(linear.kernel[...], dtype).astype(dtype).reshape(width, self.heads, -1)
             for linear in (self.key, self.value)
         )
         return Reader(key.transpose(1, 2, 0), value.transpose(1, 0, 2))
@@ -89,9 +94,17 @@ def attend(
     query [b, h, t, k]; keys [b, h, k, s], which products with them want; values [b, h, s, k];
     mask [t, s], True where a query may look. Returns [b, h, t, k] in the dtype of `values`.
     """
-    scores_per_head = query.shape[2] * keys.shape[3]
-    if on_one_cpu() and scores_per_head >= _CPU_HEAD_BY_HEAD and mask is None:
+    if not on_one_cpu():
+        many = query.shape[2] > _QUERY_BLOCK
+        return (_block_by_block if many else _all_at_once)(query, keys, values, mask)
+    if mask is None and query.shape[2] * keys.shape[3] >= _CPU_HEAD_BY_HEAD:
         return _head_by_head(query, keys, values)
+    return _all_at_once(query, keys, values, mask)
+
+
+def _all_at_once(
+    query: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array | None
+) -> jax.Array:
     query = query * query.shape[-1] ** -0.5
     scores = jnp.einsum("bhtk,bhks->bhts", query, keys, preferred_element_type=jnp.float32)
     if mask is not None:
@@ -99,6 +112,31 @@ def attend(
     weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
     mixed = jnp.einsum("bhts,bhsk->bhtk", weights, values, preferred_element_type=jnp.float32)
     return mixed.astype(values.dtype)
+
+
+def _block_by_block(
+    query: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array | None
+) -> jax.Array:
+    """Queries in blocks, whose scores the backward pass computes anew.
+
+    So memory grows with t and not with t s. The batch stays whole: it may be spread over devices.
+    """
+    batch, heads, time, width = query.shape
+    blocks = -(-time // _QUERY_BLOCK)
+    more = blocks * _QUERY_BLOCK - time
+    query = jnp.pad(query, ((0, 0), (0, 0), (0, more), (0, 0)))
+    query = query.reshape(batch, heads, blocks, _QUERY_BLOCK, width).transpose(2, 0, 1, 3, 4)
+    if mask is not None:
+        mask = jnp.pad(mask, ((0, more), (0, 0)), constant_values=True)
+        mask = mask.reshape(blocks, _QUERY_BLOCK, -1)
+
+    def one_block(inputs: tuple[jax.Array, jax.Array | None]) -> jax.Array:
+        query, mask = inputs
+        return _all_at_once(query, keys, values, mask)
+
+    mixed = jax.lax.map(jax.checkpoint(one_block, prevent_cse=False), (query, mask))
+    mixed = mixed.transpose(1, 2, 0, 3, 4).reshape(batch, heads, blocks * _QUERY_BLOCK, width)
+    return mixed[:, :, :time]
 
 
 def _head_by_head(query: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:

@@ -9,16 +9,20 @@ from typing import Literal, TypeVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from distil_jax.mesh import constrain, on_one_cpu
 from distil_jax.models.products import project
+from distil_jax.models.quantized import dense
 from distil_jax.settings import Settings
 
 Block = TypeVar("Block", bound=nnx.Module)
 Result = TypeVar("Result")
-Remat = Literal["none", "dots", "full"]
+Remat = Literal["none", "dots", "attention", "full"]
 _REMAT_POLICIES = {
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    # By name, because no policy sees a product inside of `project`, whose gradient is its own.
+    "dots": jax.checkpoint_policies.save_only_these_names("linear"),
+    "attention": jax.checkpoint_policies.save_only_these_names("attention"),
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 
@@ -31,7 +35,8 @@ class Compute(Settings):
 
     # Activations and matrix products; normalisation and softmax are always float32.
     dtype: Dtype = "float32"
-    # What the backward pass recomputes: nothing, all but matrix products, or every block.
+    # What the backward pass recomputes: nothing, all but what linear maps made, all but what
+    # attention mixed (one [b, t, d] each), or every block.
     remat: Remat = "none"
 
 
@@ -46,8 +51,9 @@ class Linear(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., in] -> [..., out]"""
-        y: jax.Array = project(x, self.kernel[...], self.dtype)  # pyright: ignore[reportAssignmentType]
-        return self.add_bias(y)
+        kernel = dense(self.kernel[...], self.dtype)
+        y: jax.Array = project(x, kernel, self.dtype)  # pyright: ignore[reportAssignmentType]
+        return checkpoint_name(self.add_bias(y), "linear")
 
     def add_bias(self, y: jax.Array) -> jax.Array:
         """For what comes of a product with the kernel. [..., out] -> [..., out] in `dtype`."""
@@ -89,6 +95,12 @@ def unstack(blocks: Block) -> list[Block]:
     layers = jax.tree.leaves(state)[0].shape[0]
     slices = [jax.tree.map(lambda a, i=i: a[i], state) for i in range(layers)]
     return [nnx.merge(graph, layer) for layer in slices]
+
+
+def over_layers(function: Callable[[Block], Result], blocks: Block) -> Result:
+    """function(block) of every block of a stack, stacked."""
+    graph, state = nnx.split(blocks)
+    return jax.vmap(lambda layer: function(nnx.merge(graph, layer)))(state)
 
 
 def over_clips(function: Callable[..., Result], *arrays: jax.Array) -> Result:

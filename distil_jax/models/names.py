@@ -20,6 +20,11 @@ class Row(NamedTuple):
     def stacked(self) -> bool:
         return "{i}" in self.hf
 
+    @property
+    def is_linear_kernel(self) -> bool:
+        """Whether it is a matrix [in, out] of models.layers.Linear."""
+        return self.path[-1] == "kernel" and len(self.axes) == 2
+
 
 def linear_rows(
     path: tuple[str, ...], hf: str, axes: tuple[str | None, str | None], bias: bool = True

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from distil_jax.errors import UserError
-from distil_jax.mesh import constrain
+from distil_jax.mesh import constrain, on_one_cpu
 from distil_jax.models.architecture import ModelConfig
 from distil_jax.models.attention import Attention, Reader
 from distil_jax.models.layers import (
@@ -22,6 +22,7 @@ from distil_jax.models.layers import (
     LayerNorm,
     apply_stack,
     over_clips,
+    over_layers,
     stack,
     unstack,
 )
@@ -129,21 +130,36 @@ class Encoder(nnx.Module):
 
 
 class LayerCache(NamedTuple):
-    """What a decoder layer keeps of earlier tokens: keys [b, h, k, t], values [b, h, t, k]."""
+    """Of n decoder layers and earlier tokens: keys [n, b, h, k, t], values [n, b, h, t, k]."""
 
     keys: jax.Array
     values: jax.Array
 
+    def put(self, layer: jax.Array | int, length: jax.Array, new: tuple) -> "LayerCache":
+        """With the new keys and values of one layer at positions `length` and after."""
+        keys, values = (x[None].astype(self.keys.dtype) for x in new)
+        return LayerCache(
+            jax.lax.dynamic_update_slice(self.keys, keys, (layer, 0, 0, 0, length)),
+            jax.lax.dynamic_update_slice(self.values, values, (layer, 0, 0, length, 0)),
+        )
+
+    def of(self, layer: jax.Array | int) -> tuple[jax.Array, jax.Array]:
+        """Keys [b, h, k, t] and values [b, h, t, k] of one layer."""
+        return self.keys[layer], self.values[layer]
+
 
 class Cache(NamedTuple):
-    """A static key-value cache: all layers, and how many positions are filled."""
+    """A static key-value cache: of all layers, and how many positions are filled."""
 
     layers: list[LayerCache]
     length: jax.Array
 
 
 class Steps(NamedTuple):
-    """What stays the same from token to token: single blocks, and what they read [b, s, d]."""
+    """What stays the same from token to token: blocks, and what they read [b, s, d].
+
+    On a CPU the blocks are single; elsewhere there is one stack of them, compiled once.
+    """
 
     blocks: list["DecoderBlock"]
     readers: list[Reader]
@@ -172,19 +188,19 @@ class DecoderBlock(nnx.Module):
         self,
         x: jax.Array,
         cache: LayerCache,
+        layer: jax.Array | int,
         encoded: jax.Array,
         reader: Reader,
         length: jax.Array,
     ) -> tuple[jax.Array, LayerCache]:
         """x [b, t, d] stands at positions `length` and after; earlier ones are in the cache."""
         normed = self.attention_norm(x)
-        new_keys, new_values = self.attention.keys_values(normed)
-        keys = jax.lax.dynamic_update_slice(cache.keys, new_keys, (0, 0, 0, length))
-        values = jax.lax.dynamic_update_slice(cache.values, new_values, (0, 0, length, 0))
+        cache = cache.put(layer, length, self.attention.keys_values(normed))
+        keys, values = cache.of(layer)
         mask = jnp.arange(keys.shape[3])[None, :] <= length + jnp.arange(x.shape[1])[:, None]
         x = x + self.attention(normed, keys, values, mask)
         x = x + self.cross_attention.read(self.cross_norm(x), encoded, reader)
-        return x + self.mlp(self.mlp_norm(x)), LayerCache(keys, values)
+        return x + self.mlp(self.mlp_norm(x)), cache
 
     def _attend_encoder(self, normed: jax.Array, encoded: jax.Array) -> jax.Array:
         return self.cross_attention(normed, *self.cross_attention.keys_values(encoded))
@@ -218,12 +234,19 @@ class Decoder(nnx.Module):
 
         encoded [b, s, d]; `length` is the most positions that will be decoded.
         """
-        blocks = unstack(self.blocks)
-        heads, width = self.config.decoder_heads, self.config.d_model
-        values = jnp.zeros((encoded.shape[0], heads, length, width // heads), encoded.dtype)
-        keys = values.swapaxes(2, 3)
-        layers = [LayerCache(keys, values)] * len(blocks)
-        readers = [block.cross_attention.reader(encoded.dtype) for block in blocks]
+        count, heads = self.config.decoder_layers, self.config.decoder_heads
+        single = on_one_cpu()
+        values = jnp.zeros(
+            (1 if single else count, encoded.shape[0], heads, length, self.config.d_model // heads),
+            encoded.dtype,
+        )
+        layers = [LayerCache(values.swapaxes(3, 4), values)] * (count if single else 1)
+        blocks = unstack(self.blocks) if single else [self.blocks]
+
+        def reader(block: DecoderBlock) -> Reader:
+            return block.cross_attention.reader(encoded.dtype)
+
+        readers = [reader(block) if single else over_layers(reader, block) for block in blocks]
         return Steps(blocks, readers, encoded), Cache(layers, jnp.zeros((), jnp.int32))
 
     def extend(self, steps: Steps, tokens: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
@@ -233,9 +256,30 @@ class Decoder(nnx.Module):
         x = self._embed(tokens, positions)
         layers = []
         for block, reader, layer in zip(steps.blocks, steps.readers, cache.layers, strict=True):
-            x, layer = block.extend(x, layer, steps.encoded, reader, cache.length)
+            x, layer = self._extend(block, reader, x, layer, steps.encoded, cache.length)
             layers.append(layer)
         return self._finish(x), Cache(layers, cache.length + time)
+
+    def _extend(
+        self,
+        block: DecoderBlock,
+        reader: Reader,
+        x: jax.Array,
+        cache: LayerCache,
+        encoded: jax.Array,
+        length: jax.Array,
+    ) -> tuple[jax.Array, LayerCache]:
+        """Through one block, or one after the other through all of a stack."""
+        if on_one_cpu():
+            return block.extend(x, cache, 0, encoded, reader, length)
+        graph, state = nnx.split(block)
+
+        def body(layer: jax.Array, carry: tuple[jax.Array, LayerCache]):
+            one, own = jax.tree.map(lambda a: a[layer], (state, reader))
+            x, cache = carry
+            return nnx.merge(graph, one).extend(x, cache, layer, encoded, own, length)
+
+        return jax.lax.fori_loop(0, self.config.decoder_layers, body, (x, cache))
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """[..., d] -> [..., v] float32."""

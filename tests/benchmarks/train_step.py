@@ -52,10 +52,14 @@ def ours(folder: Path, model: str, dtype: Any) -> Callable[[], float]:
     mesh, rules = make_mesh(MeshConfig()), MeshConfig().rules
     recipe = (CrossEntropy(weight=0.8), KLDivergence(weight=1.0, temperature=TEMPERATURE))
     optimizer = OptimizerConfig(learning_rate=RATE, warmup_steps=0, schedule="constant")
-    config = TrainConfig(batch_size=materials.BATCH, loss_chunk=8, optimizer=optimizer)
+    config = TrainConfig(
+        batch_size=materials.BATCH, loss_chunk=8 * materials.BATCH, optimizer=optimizer
+    )
     newborn = copy_layers(teacher.params, teacher.config, student)
     models = teacher.config, teacher.params, student, newborn
-    algorithm = SequenceDistillation(*models, recipe, config, Compute(dtype=dtype), mesh, rules)
+    algorithm = SequenceDistillation(
+        *models, recipe, config, Compute(dtype=dtype), mesh, rules, rules
+    )
     state, batch = algorithm.init(), SpeechBatch(**np.load(folder / "batch.npz"))
 
     def step() -> float:

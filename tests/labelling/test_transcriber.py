@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from distil_jax.data.speech import Clip
 from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.transcriber import Label, Transcriber, compression_ratio
 from distil_jax.mesh import MeshConfig, make_mesh
 from distil_jax.models.layers import Compute
+from distil_jax.models.quantized import dense, quantize
 from distil_jax.models.tokenizer_files import read_tokenizer
 from distil_jax.models.vocabulary import Vocabulary, make_vocabulary
 from distil_jax.models.whisper import WhisperConfig, bind, init
@@ -92,6 +94,33 @@ def test_eight_devices_make_the_same_labels(vocabulary, params, language, timest
         assert a.mean_entropy == pytest.approx(b.mean_entropy, abs=1e-5)
         assert a.no_speech_prob == pytest.approx(b.no_speech_prob, abs=1e-6)
     assert len({str(label.tokens) for label in one}) > 3
+
+
+def test_int8_weights_make_the_labels_of_weights_rounded_by_hand(vocabulary, params):
+    """In one decoder loop on one device, and in one on each of eight."""
+    flat: dict = flatten_dict(params)  # pyright: ignore[reportAssignmentType]
+    rounded = {
+        path: np.asarray(dense(quantize(a), a.dtype) if _is_quantized(path) else a)
+        for path, a in flat.items()
+    }
+    clips = some_clips(3)
+    expected = labels(vocabulary, unflatten_dict(rounded), clips)
+    for devices in (1, 8):
+        transcriber = replace(make_transcriber(vocabulary, devices), weights="int8")
+        placed = transcriber.place(params)
+        assert jax.tree.map(lambda a: (a.shape, a.dtype), placed) == jax.tree.map(
+            lambda a: (a.shape, a.dtype), transcriber.shapes(params)
+        )
+        found = [label for _, label in transcriber(placed, clips)]
+        assert [label.tokens for label in found] == [label.tokens for label in expected]
+        for a, b in zip(found, expected, strict=True):
+            assert a.mean_logprob == pytest.approx(b.mean_logprob, abs=1e-5)
+    exact = labels(vocabulary, params, clips)
+    assert abs(exact[0].mean_logprob - expected[0].mean_logprob) > 1e-4
+
+
+def _is_quantized(path: tuple[str, ...]) -> bool:
+    return path[-1] == "kernel" and "blocks" in path
 
 
 def test_the_batch_grows_to_a_multiple_of_the_devices(vocabulary):

@@ -1,5 +1,6 @@
 """Log-mel on the device against transformers' feature extractor."""
 
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -8,6 +9,7 @@ import pytest
 
 from distil_jax.data.audio import read_audio
 from distil_jax.data.batch import pad_samples
+from distil_jax.mesh import compiling_for
 from distil_jax.models.log_mel import CLIP_SAMPLES, SAMPLE_RATE, log_mel
 
 transformers = pytest.importorskip("transformers")
@@ -36,18 +38,22 @@ def signals() -> dict[str, np.ndarray]:
     }
 
 
-def difference(samples: np.ndarray, n_mels: int) -> float:
+def difference(samples: np.ndarray, n_mels: int, target: str = "cpu") -> float:
+    """target: whose way of computing it is run, on this machine's CPU."""
     extractor = transformers.WhisperFeatureExtractor(feature_size=n_mels)
     samples = samples.astype(np.float32)
     expected = extractor(samples, sampling_rate=SAMPLE_RATE, return_tensors="np").input_features
-    got = jax.jit(log_mel, static_argnums=1)(pad_samples([samples], CLIP_SAMPLES), n_mels)
+    with compiling_for(target):
+        jitted = jax.jit(partial(log_mel, n_mels=n_mels))
+        got = jitted(pad_samples([samples], CLIP_SAMPLES))
     return float(np.abs(np.asarray(got)[0].T - expected[0]).max())
 
 
+@pytest.mark.parametrize("target", ["cpu", "tpu"])
 @pytest.mark.parametrize("name", signals())
 @pytest.mark.parametrize("n_mels", [80, 128])
-def test_signals(name, n_mels):
-    assert difference(signals()[name], n_mels) <= TOLERANCE
+def test_signals(name, n_mels, target):
+    assert difference(signals()[name], n_mels, target) <= TOLERANCE
 
 
 @pytest.mark.parametrize("n_mels", [80, 128])

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from distil_jax.mesh import compiling_for
 from distil_jax.models.layers import Compute, unstack
 from distil_jax.models.pretrained import Pretrained, load_pretrained
 from distil_jax.models.whisper import Whisper, WhisperConfig, bind
@@ -71,7 +72,9 @@ def test_logits_are_those_of_transformers(models):
     np.testing.assert_allclose(got, expected, atol=MODEL, rtol=0)
 
 
-def test_token_by_token_is_the_same_as_all_at_once(models):
+@pytest.mark.parametrize("target", ["cpu", "tpu"])
+def test_token_by_token_is_the_same_as_all_at_once(models, target):
+    """Also in the form that other platforms get, run here."""
     theirs, ours = models
     mel, tokens = inputs(ours)
 
@@ -86,7 +89,8 @@ def test_token_by_token_is_the_same_as_all_at_once(models):
             parts.append(hidden)
         return decoder.logits(jnp.concatenate(parts, axis=1))
 
-    got = logits(ours.params, mel, tokens)
+    with compiling_for(target):
+        got = logits(ours.params, mel, tokens)
     np.testing.assert_allclose(got, their_logits(theirs, mel, tokens), atol=MODEL, rtol=0)
 
 
@@ -106,7 +110,7 @@ def test_every_layer_is_that_of_transformers(models):
     _, cache = model.decoder.start(encoded, tokens.shape[1])
     for block, before, after in pairs(unstack(model.decoder.blocks), out.decoder_hidden_states):
         reader = block.cross_attention.reader(encoded.dtype)
-        got, _ = jax.jit(block.extend)(before, cache.layers[0], encoded, reader, cache.length)
+        got, _ = jax.jit(block.extend)(before, cache.layers[0], 0, encoded, reader, cache.length)
         np.testing.assert_allclose(got, after, atol=LAYER, rtol=0)
 
 
@@ -116,7 +120,7 @@ def pairs(blocks: list, states):
     return [(b, arrays[i], arrays[i + 1]) for i, b in enumerate(blocks[:-1])]
 
 
-@pytest.mark.parametrize("remat", ["none", "dots", "full"])
+@pytest.mark.parametrize("remat", ["none", "dots", "attention", "full"])
 def test_remat_and_scan_change_nothing(models, remat, monkeypatch):
     _, ours = models
     mel, tokens = inputs(ours, 5)
