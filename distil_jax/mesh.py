@@ -6,30 +6,45 @@ each name is split over. The mesh always has the axes data, fsdp and tensor.
 
 from collections.abc import Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from pydantic import Discriminator, Tag, field_validator
 
 from distil_jax.errors import ConfigError
 from distil_jax.settings import Settings
 
 MESH_AXES = ("data", "fsdp", "tensor")
+MeshAxes = tuple[Literal["data", "fsdp", "tensor"], ...]
 
 
 class Rules(Settings):
-    """Which mesh axes each logical axis is split over; an empty tuple replicates it."""
+    """Which mesh axes each logical axis is split over; an empty list replicates it."""
 
-    batch: tuple[str, ...] = ("data", "fsdp")
-    embed: tuple[str, ...] = ()
-    mlp: tuple[str, ...] = ()
-    heads: tuple[str, ...] = ()
-    vocab: tuple[str, ...] = ()
+    batch: MeshAxes = ("data", "fsdp")
+    embed: MeshAxes = ()
+    mlp: MeshAxes = ()
+    heads: MeshAxes = ()
+    vocab: MeshAxes = ()
+    # Axes of parameters that stay whole, with a line in the log, where they do not divide.
+    may_replicate: tuple[Literal["embed", "mlp", "heads", "vocab"], ...] = ()
+
+    @field_validator("batch", "embed", "mlp", "heads", "vocab")
+    @classmethod
+    def _each_once(cls, over: MeshAxes) -> MeshAxes:
+        if len(set(over)) < len(over):
+            raise ValueError("each mesh axis may be listed once")
+        return over
+
+    def over(self, axis: str | None) -> MeshAxes:
+        """The mesh axes that a logical axis is split over; a dimension without a name is not."""
+        return getattr(self, axis) if axis else ()
 
     def spec(self, axes: Sequence[str | None]) -> PartitionSpec:
-        """The mesh axes of an array whose logical axes are `axes`."""
-        return PartitionSpec(*(getattr(self, axis) or None if axis else None for axis in axes))
+        """The layout of an array whose logical axes are `axes`."""
+        return PartitionSpec(*(self.over(axis) or None for axis in axes))
 
 
 STRATEGIES = {
@@ -37,17 +52,32 @@ STRATEGIES = {
     "fsdp": Rules(embed=("fsdp",)),
     "fsdp+tensor": Rules(embed=("fsdp",), mlp=("tensor",), heads=("tensor",)),
 }
+Strategy = Annotated[
+    Annotated[Literal["dp", "fsdp", "fsdp+tensor"], Tag("name")] | Annotated[Rules, Tag("table")],
+    Discriminator(lambda value: "name" if isinstance(value, str) else "table"),
+]
 
 
 class MeshConfig(Settings):
-    # How parameters are laid out: replicated, sharded, or sharded and split inside layers.
-    strategy: Literal["dp", "fsdp", "fsdp+tensor"] = "dp"
+    # How parameters are laid out: replicated, sharded, sharded and split inside layers; or a table
+    # of one's own, as {embed: [fsdp], vocab: [tensor], may_replicate: [vocab]}.
+    strategy: Strategy = "dp"
+    # The same for the teacher's; null: as the student's.
+    teacher_strategy: Strategy | None = None
     # Devices along data, fsdp and tensor; one of them may be -1 (what is left).
     shape: tuple[int, int, int] = (-1, 1, 1)
 
     @property
     def rules(self) -> Rules:
-        return STRATEGIES[self.strategy]
+        return _rules(self.strategy)
+
+    @property
+    def teacher_rules(self) -> Rules:
+        return _rules(self.teacher_strategy or self.strategy)
+
+
+def _rules(strategy: Strategy) -> Rules:
+    return strategy if isinstance(strategy, Rules) else STRATEGIES[strategy]
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
@@ -80,6 +110,24 @@ def use_mesh(mesh: Mesh, rules: Rules):
         _active.pop()
 
 
+_platforms: list[str] = []
+
+
+@contextmanager
+def compiling_for(target: str):
+    """Programs of this block are compiled for another platform than the one of this process."""
+    _platforms.append(target)
+    try:
+        yield
+    finally:
+        _platforms.pop()
+
+
+def platform() -> str:
+    """What programs are compiled for: cpu, gpu or tpu."""
+    return _platforms[-1] if _platforms else jax.default_backend()
+
+
 def on_one_cpu() -> bool:
     """Whether a function being traced has its whole batch on one CPU device.
 
@@ -87,7 +135,7 @@ def on_one_cpu() -> bool:
     over a batch that is spread out it would gather everything.
     """
     spread = _active and jax.sharding.get_abstract_mesh().size > 1
-    return jax.default_backend() == "cpu" and not spread
+    return platform() == "cpu" and not spread
 
 
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
@@ -102,6 +150,31 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
 
 def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
+
+
+def place(tree: Any, where: Any) -> Any:
+    """Arrays of the host on devices. where: a sharding, or a tree of them.
+
+    Where a sharding reaches over several processes, each must hold the same arrays, and sends its
+    devices their parts; jax.device_put would send all of them around once more, to compare.
+    """
+
+    def put(array: Any, sharding: NamedSharding) -> jax.Array:
+        if sharding.is_fully_addressable:
+            return jax.device_put(array, sharding)
+        whole = np.asarray(array)
+        with jax.transfer_guard("allow"):  # as explicit as device_put
+            return jax.make_array_from_callback(whole.shape, sharding, lambda part: whole[part])
+
+    if isinstance(where, NamedSharding):
+        return jax.tree.map(lambda array: put(array, where), tree)
+    return jax.tree.map(put, tree, where)
+
+
+def own_rows(size: int, sharding: NamedSharding) -> list[int]:
+    """Which rows of arrays of that `size`, split by `sharding`, lie on devices of this process."""
+    parts = sharding.addressable_devices_indices_map((size,)).values()
+    return sorted({row for part in parts if part for row in range(size)[part[0]]})
 
 
 def split_batch(mesh: Mesh, rules: Rules) -> NamedSharding:

@@ -79,13 +79,52 @@ def test_parameters_are_placed_by_strategy(strategy, kernel, bias, embedding):
     assert placed["norm"]["scale"] == P(None)
 
 
+def table(**rules: list[str]) -> MeshConfig:
+    return MeshConfig.model_validate({"strategy": rules, "shape": (1, 8, 1)})
+
+
 def test_an_axis_that_does_not_divide_is_named():
     config = mesh_config("fsdp", (1, 8, 1))
     params = made_up(d_model=20)
     with pytest.raises(ConfigError) as error:
         shardings(NAME_TABLE, params, make_mesh(config), config.rules)
-    for word in ("20", "embed", "mesh.strategy", "mesh.shape", "decoder.blocks", "'fsdp': 8"):
+    for word in ("20", "embed: ['fsdp']", "mesh.strategy", "mesh.shape", "decoder.blocks"):
         assert word in str(error.value)
+    assert "'fsdp': 8" in str(error.value)
+
+
+def test_a_rule_may_allow_what_does_not_divide_to_stay_whole(caplog):
+    """50 tokens over 8 devices: the embedding is whole there, and the log says so once."""
+    config = table(embed=[], vocab=["fsdp"], may_replicate=["vocab"])
+    caplog.set_level("INFO", "distil_jax")
+    for _ in range(2):
+        placed = shardings(NAME_TABLE, made_up(), make_mesh(config), config.rules)
+    assert placed["decoder"]["embedding"].spec == P(None, None)
+    assert [r.message for r in caplog.records if "vocab (50) does not divide" in r.message] != []
+    assert len(caplog.records) == 1
+    config = table(vocab=["fsdp"])
+    with pytest.raises(ConfigError, match=r"may_replicate: \[vocab\]"):
+        shardings(NAME_TABLE, made_up(), make_mesh(config), config.rules)
+
+
+def test_two_axes_of_a_parameter_over_one_axis_of_the_mesh_are_refused():
+    config = table(embed=["fsdp"], mlp=["fsdp"])
+    with pytest.raises(ConfigError, match="divided twice over fsdp") as error:
+        shardings(NAME_TABLE, made_up(), make_mesh(config), config.rules)
+    assert "decoder.blocks.mlp." in str(error.value)
+
+
+def test_a_table_of_ones_own_is_a_strategy_and_a_typo_in_it_an_error():
+    own, named = table(embed=["fsdp"]), mesh_config("fsdp", (1, 8, 1))
+    assert own.rules == named.rules
+    assert own.teacher_rules == own.rules
+    for rules, message in (
+        ({"embed": ["fdsp"]}, "'data', 'fsdp' or 'tensor'"),
+        ({"embd": ["fsdp"]}, "Extra inputs"),
+        ({"embed": ["fsdp", "fsdp"]}, "each mesh axis may be listed once"),
+    ):
+        with pytest.raises(ValidationError, match=message):
+            table(**rules)
 
 
 def test_what_is_not_split_need_not_divide():

@@ -4,8 +4,9 @@ Distil-Whisper (arXiv:2311.00430): both models read the same decoder input; wher
 encoder is a frozen copy of the teacher's, it runs once for both.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -16,16 +17,18 @@ import optax
 from jax.sharding import Mesh
 
 from distil_jax.data.batch import SpeechBatch
-from distil_jax.mesh import Rules, replicated, use_mesh
+from distil_jax.mesh import Rules, place, replicated, use_mesh
 from distil_jax.models.architecture import Architecture, ModelConfig, architecture_of
 from distil_jax.models.layers import Compute
 from distil_jax.models.placing import shardings
-from distil_jax.objectives import Objective, Targets, weighted_loss
+from distil_jax.models.quantized import WeightDtype, storage, store
+from distil_jax.objectives import LossTerm, Targets, weighted_loss
 from distil_jax.training.optimizer import (
     cast,
     join_frozen,
     learning_rate,
     make_optimizer,
+    shapes_of,
     split_frozen,
 )
 from distil_jax.training.settings import TrainConfig
@@ -37,40 +40,53 @@ class SequenceDistillation:
     """Keeps to training.state.Algorithm.
 
     teacher_params, student_params: whole nested dicts on the host or a device, any float dtype;
-    the student's are where training starts.
+    the student's are where training starts. For `lower` they may be shapes. rules, teacher_rules:
+    how the student's and the teacher's parameters are laid out. teacher_weights: how the teacher's
+    lie in memory; an encoder that it shares with the student stays in the compute dtype, because
+    the student is exported with the exact one.
     """
 
     teacher_config: ModelConfig
     teacher_params: dict
     student_config: ModelConfig
     student_params: dict
-    objectives: Sequence[Objective]
+    objectives: Sequence[LossTerm]
     config: TrainConfig
     compute: Compute
     mesh: Mesh
     rules: Rules
+    teacher_rules: Rules
+    teacher_weights: WeightDtype = "auto"
 
     def init(self) -> TrainState:
         trained = cast(self._split[0], jnp.float32)
-        placed = jax.device_put(trained, self._state_shardings.params)
+        placed = place(trained, self._state_shardings.params)
         return jax.jit(self._fresh, out_shardings=self._state_shardings)(placed)
 
     def abstract_state(self) -> TrainState:
         """Shapes, types and layout of a state, to restore one into."""
-        shapes = jax.eval_shape(self._fresh, cast(self._split[0], jnp.float32))
-        return jax.tree.map(
-            lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
-            shapes,
-            self._state_shardings,
-        )
+        shapes = jax.eval_shape(self._fresh, shapes_of(self._split[0], jnp.float32))
+        return _placed(shapes, self._state_shardings)
+
+    def abstract_constants(self) -> dict:
+        """Shapes, types and layout of what is not trained: teacher and frozen parameters."""
+        return _placed(self._fixed_storage, self._fixed_shardings)
+
+    def lower(self, batch: SpeechBatch) -> jax.stages.Lowered:
+        """The step for a batch of shapes, to be compiled where no device is at hand."""
+        # Before the mesh is in use: laying out the optimizer's state would reach for its devices.
+        state, constants = self.abstract_state(), self.abstract_constants()
+        with use_mesh(self.mesh, self.rules):
+            return self._jitted.lower(state, constants, batch)
 
     def student(self, trained: dict) -> dict:
         """All of the student's parameters: trained ones joined with the frozen ones."""
         return join_frozen(trained, self._split[1])
 
     def step(self, state: TrainState, batch: SpeechBatch) -> tuple[TrainState, dict]:
+        constants = self._constants  # before the mesh is in use: int8 is made on one device
         with use_mesh(self.mesh, self.rules):
-            return self._jitted(state, self._constants, batch)
+            return self._jitted(state, constants, batch)
 
     def flops(self, batch: SpeechBatch) -> dict[str, float]:
         clips, tokens = batch.inputs.shape
@@ -115,16 +131,37 @@ class SequenceDistillation:
 
     @cached_property
     def _constants(self) -> dict:
-        """Teacher and frozen parameters on the devices, in the compute dtype, each array once."""
-        teacher = cast(self.teacher_params, self.compute.dtype)
-        frozen = {
-            name: cast(part, self.compute.dtype)
-            for name, part in self._split[1].items()
-            if not (name == "encoder" and self.shares_encoder)
-        }
-        place = partial(shardings, self._model.NAME_TABLE, mesh=self.mesh, rules=self.rules)
-        constants = {"teacher": teacher, "frozen": frozen}
-        return {name: jax.device_put(tree, place(tree)) for name, tree in constants.items()}
+        """Teacher and frozen parameters on the devices, each array once."""
+
+        def put(array: Any, like: Any, where: Any) -> Any:
+            return place(store(array, like), where)
+
+        return jax.tree.map(put, self._fixed, self._fixed_storage, self._fixed_shardings)
+
+    @cached_property
+    def _fixed(self) -> dict:
+        frozen = dict(self._split[1])
+        if self.shares_encoder:
+            del frozen["encoder"]
+        return {"teacher": self.teacher_params, "frozen": frozen}
+
+    @cached_property
+    def _fixed_shardings(self) -> dict:
+        rules = {"teacher": self.teacher_rules, "frozen": self.rules}
+        laid = partial(shardings, self._model.NAME_TABLE, mesh=self.mesh)
+        return {name: laid(tree, rules=rules[name]) for name, tree in self._fixed_storage.items()}
+
+    @cached_property
+    def _fixed_storage(self) -> dict:
+        """The form that each of them takes, as shapes."""
+
+        def form(params: dict, weights: WeightDtype) -> dict:
+            return storage(self._model.NAME_TABLE, params, weights, self.compute.dtype)
+
+        teacher = form(self.teacher_params, self.teacher_weights)
+        if self.shares_encoder:
+            teacher |= form({"encoder": self.teacher_params["encoder"]}, "auto")
+        return {"teacher": teacher, "frozen": form(self._fixed["frozen"], "auto")}
 
     @cached_property
     def _state_shardings(self) -> Any:
@@ -134,7 +171,7 @@ class SequenceDistillation:
         opt_state = optax.tree_utils.tree_map_params(
             self._optimizer,
             lambda _, sharding: sharding,
-            jax.eval_shape(self._optimizer.init, cast(trained, jnp.float32)),
+            jax.eval_shape(self._optimizer.init, shapes_of(trained, jnp.float32)),
             params,
             transform_non_params=lambda _: replicated(self.mesh),
         )
@@ -149,7 +186,11 @@ class SequenceDistillation:
     def _update(self, state: TrainState, constants: dict, batch: SpeechBatch):
         """One update from a global batch, worked off in `accumulation` micro-batches."""
         targets = Targets(batch.labels, batch.mask)
-        counts = {o.name: jnp.maximum(o.count(targets), 1) for o in self.objectives}
+        counts = {o.name: o.count(targets) for o in self.objectives}
+        # It changes nothing but the order: the loss's collectives come after those of the counts.
+        # Side by side they can lock each other out on a CPU of few cores: each takes a thread.
+        batch = replace(batch, mask=batch.mask & (sum(counts.values()) > 0))
+        counts = {name: jnp.maximum(count, 1) for name, count in counts.items()}
         gradient = jax.grad(partial(self._loss, constants, counts), has_aux=True)
 
         def add(total: tuple, micro: SpeechBatch) -> tuple[tuple, None]:
@@ -188,9 +229,14 @@ class SequenceDistillation:
             seen_teacher,
             targets,
             counts,
-            self.config.loss_chunk,
+            self._loss_positions(batch),
         )
         return loss, (loss, sums)
+
+    def _loss_positions(self, batch: SpeechBatch) -> int:
+        """How many positions of every clip make up the tokens that a device has logits of."""
+        shards = math.prod(self.mesh.shape[axis] for axis in self.rules.batch)
+        return max(1, self.config.loss_chunk * shards // len(batch.inputs))
 
     def _apply(self, state: TrainState, gradients: dict, loss: jax.Array, means: dict):
         """The optimizer's update; an unsound gradient leaves the state as it is and says so."""
@@ -202,3 +248,9 @@ class SequenceDistillation:
         new = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, state)
         rate = learning_rate(self.config.optimizer, self.config.steps)(state.step)
         return new, {"loss": loss, **means, "learning_rate": rate, "grad_norm": norm, "good": good}
+
+
+def _placed(shapes: Any, layout: Any) -> Any:
+    return jax.tree.map(
+        lambda a, where: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where), shapes, layout
+    )

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from distil_jax import processes
 from distil_jax.config import RunConfig
 from distil_jax.pipeline.evaluate import evaluate_stage
 from distil_jax.pipeline.export import export_stage
 from distil_jax.pipeline.label import filter_stage, label_stage
+from distil_jax.pipeline.plan import plan as plan
 from distil_jax.pipeline.session import Session
 from distil_jax.pipeline.train import train_stage
 from distil_jax.pipeline.transcribe import transcribe_stage
@@ -49,4 +51,7 @@ def transcribe(config: RunConfig, audio: list[Path], model: str) -> Result:
 
 def report(root: Path) -> Result:
     """The page about a run, however far it got."""
-    return {"report": str(write_report(RunFolder(root)))}
+    folder = RunFolder(root)
+    if processes.is_writer():
+        write_report(folder)
+    return {"report": str(folder.report)}

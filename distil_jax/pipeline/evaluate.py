@@ -8,11 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from distil_jax import processes
 from distil_jax.data.speech import Clip, Corpus
 from distil_jax.evaluation.error_rates import compare
 from distil_jax.labelling.transcriber import Label, Transcriber
-from distil_jax.models.architecture import ModelConfig, decoding_flops
+from distil_jax.models.architecture import decoding_flops
 from distil_jax.pipeline.session import Session
+from distil_jax.pipeline.shares import Share
 from distil_jax.pipeline.train import train_fingerprint, trained_student
 from distil_jax.progress import progress
 from distil_jax.run import append_jsonl, atomic_path, fingerprint, read_json, write_json
@@ -25,9 +27,10 @@ def evaluate_stage(session: Session) -> dict[str, Any]:
     session.check_decoding("evaluate")
     student, step = trained_student(session)
     session.write_config()
+    decode = session.config.evaluate
     models = {
-        "teacher": _Model.make(session, session.teacher.config, session.teacher.params),
-        "student": _Model.make(session, session.student_config, student),
+        "teacher": _Model.make(session.teacher_transcriber(decode), session.teacher.params),
+        "student": _Model.make(session.transcriber(session.student_config, decode), student),
     }
     summary = {}
     for corpus in session.corpora("evaluation").values():
@@ -36,9 +39,13 @@ def evaluate_stage(session: Session) -> dict[str, Any]:
             compared = _evaluate(session, corpus, models)
             made_with = _fingerprint(session, corpus.name, step)
             result = {"made_with": made_with, "compared": compared}
-            write_json(folder / f"{corpus.name}.json", result)
+            if processes.is_writer():
+                write_json(folder / f"{corpus.name}.json", result)
         summary[corpus.name] = compared
-    write_json(folder / "summary.json", summary)
+    session.quarantine.merge()
+    if processes.is_writer():
+        write_json(folder / "summary.json", summary)
+    processes.barrier("evaluated")
     return {"step": step, "sets": summary}
 
 
@@ -70,30 +77,27 @@ class _Model:
     parameters: int
 
     @classmethod
-    def make(cls, session: Session, config: ModelConfig, params: dict) -> "_Model":
-        transcriber = session.transcriber(config, session.config.evaluate)
+    def make(cls, transcriber: Transcriber, params: dict) -> "_Model":
         count = sum(int(np.size(a)) for a in jax.tree.leaves(params))
         return cls(transcriber, transcriber.place(params), count)
 
 
 def _evaluate(session: Session, corpus: Corpus, models: dict[str, _Model]) -> dict[str, Any]:
-    decoded: dict[str, list[tuple[Clip, Label]]] = {}
+    decoded: dict[str, list[dict]] = {}
     timings: dict[str, dict] = {}
     for name, model in models.items():
         decoded[name], timings[name] = _decode(session, corpus, name, model)
-    chosen = [clip for clip, _ in decoded["teacher"]]
+    columns = ("id", "language", "duration", "reference")
     rows = [
         {
-            "id": clip.id,
-            "language": clip.language or decoded["teacher"][i][1].language,
-            "duration": clip.duration,
-            "reference": clip.text,
-            **{name: pairs[i][1].text for name, pairs in decoded.items()},
+            **{column: row[column] for column in columns},
+            **{name: found[i]["text"] for name, found in decoded.items()},
         }
-        for i, clip in enumerate(chosen)
+        for i, row in enumerate(decoded["teacher"])
     ]
-    with atomic_path(session.folder.evaluation / f"{corpus.name}.parquet") as path:
-        pq.write_table(pa.Table.from_pylist(rows), path)
+    if processes.is_writer():
+        with atomic_path(session.folder.evaluation / f"{corpus.name}.parquet") as path:
+            pq.write_table(pa.Table.from_pylist(rows), path)
     compared = compare(rows, seed=session.config.seed, resamples=session.config.evaluate.resamples)
     for name, timing in timings.items():
         compared[name] |= timing
@@ -102,18 +106,18 @@ def _evaluate(session: Session, corpus: Corpus, models: dict[str, _Model]) -> di
 
 def _decode(
     session: Session, corpus: Corpus, name: str, model: _Model
-) -> tuple[list[tuple[Clip, Label]], dict[str, Any]]:
-    """(clips without samples and their labels, timings). Compiling is not in their seconds."""
-    watch = Stopwatch()
+) -> tuple[list[dict], dict[str, Any]]:
+    """(a row for every clip, timings). Compiling is not in their seconds."""
+    watch, share, own = Stopwatch(), Share(corpus), []
     title = f"evaluate {corpus.name}, {name}"
-    pairs = []
-    bar = progress(total=corpus.count, description=title, unit="clips")
+    bar = progress(total=share.count, description=title, unit="clips")
     with bar, watch.measure("evaluation"):
-        for clip, label in model.transcriber(model.params, session.clips(corpus)):
-            pairs.append((clip.without_samples(), label))
+        for clip, label in model.transcriber(model.params, session.clips(corpus.name, share)):
+            own.append((clip.utterance, _row(clip, label)))
             bar.advance()
+        rows = share.gather(own)
     seconds = watch.seconds["evaluation"]
-    audio_seconds = sum(clip.duration for clip, _ in pairs)
+    audio_seconds = sum(row["duration"] for row in rows)
     timings = {
         "parameters": model.parameters,
         "audio_seconds": round(audio_seconds, 3),
@@ -121,14 +125,27 @@ def _decode(
         "compile_seconds": round(watch.seconds["compile"], 3),
         "real_time_factor": round(seconds / audio_seconds, 5) if audio_seconds else None,
     }
-    tokens = sum(len(label.tokens) for _, label in pairs)
+    tokens = sum(row["tokens"] for row in rows)
     counts = {
-        "clips": len(pairs),
+        "clips": len(rows),
         "audio_seconds": timings["audio_seconds"],
         "target_tokens": tokens,
     }
-    encoder, decoder = decoding_flops(model.transcriber.model, len(pairs), tokens)
+    encoder, decoder = decoding_flops(model.transcriber.model, len(rows), tokens)
     flops = {"encoder_forward": encoder, f"{name}_forward": decoder}
     row = compute_row(f"evaluate {name}", 0, counts, flops, watch.take())
-    append_jsonl(session.folder.compute, [row])
-    return pairs, timings
+    if processes.is_writer():
+        append_jsonl(session.folder.compute, [row])
+    return rows, timings
+
+
+def _row(clip: Clip, label: Label) -> dict[str, Any]:
+    """What is kept of a decoded clip. tokens: how many."""
+    return {
+        "id": clip.id,
+        "language": clip.language or label.language,
+        "duration": clip.duration,
+        "reference": clip.text,
+        "text": label.text,
+        "tokens": len(label.tokens),
+    }

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from distil_jax import processes
 from distil_jax.data.loader import Example
 from distil_jax.data.speech import Clip, Corpus, load_clip
 from distil_jax.data.targets import TargetTokens
@@ -30,17 +31,20 @@ def split_examples(session: Session) -> tuple[list[Example], list[Clip]]:
     """(what to train on, what to validate with) of the clips that the filter kept.
 
     The second is empty when the config names validation data, or asks for no such clips. Which
-    clips are set apart depends on their ids alone, so it is the same in every run.
+    clips are set apart depends on their ids alone, so it is the same in every run. Of several
+    processes each has the first whole and its share of the second.
     """
     kept = _kept_rows(session)
     apart = _set_apart(session, [row["id"] for row in kept])
     sources = _sources(session)
-    examples, validation, before = [], [], {}
+    examples, validation, before, set_apart = [], [], {}, 0
     for row in kept:
         reader = partial(_samples, sources[row["corpus"]], row["utterance"], row["start"])
         speaker = (row["corpus"], row["speaker"])
         if row["id"] in apart:
-            validation.append(_clip(row, reader()))
+            if processes.is_mine(set_apart):
+                validation.append(_clip(row, reader()))
+            set_apart += 1
         else:
             previous = before.get(speaker) if row["speaker"] else None
             examples.append(_example(session, row, reader, previous))
@@ -77,7 +81,7 @@ def _example(
 ) -> Example:
     vocabulary, task = session.teacher.vocabulary, session.config.label.task
     prefix = vocabulary.prefix(row["language"], task, timestamps=True)
-    return Example(row["id"], load, prefix, row["tokens"], previous)
+    return Example(row["id"], load, prefix, row["tokens"], previous, seconds=row["duration"])
 
 
 def _sources(session: Session) -> dict[str, Corpus | LabelStore]:

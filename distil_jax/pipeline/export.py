@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from distil_jax import __version__
+from distil_jax import __version__, processes
 from distil_jax.export.hugging_face import WEIGHTS, verify_folder, write_folder
 from distil_jax.export.model_card import model_card
 from distil_jax.models.architecture import architecture_of
@@ -30,11 +30,13 @@ def export_stage(session: Session) -> dict[str, Any]:
     proof = session.folder.root / "export.json"
     found = read_json(proof)
     written = (session.folder.export / WEIGHTS).exists()
-    if found is None or found["made_with"] != made_with or not written:
+    fresh = found is not None and found["made_with"] == made_with and written
+    if not fresh and processes.is_writer():
         proof.unlink(missing_ok=True)  # it does not vouch for what is written from here on
-        found = {"made_with": made_with, **_export(session, student, step, evaluation)}
-        write_json(proof, found)
-    return {key: value for key, value in found.items() if key != "made_with"}
+        result = {"made_with": made_with, **_export(session, student, step, evaluation)}
+        write_json(proof, result)
+    processes.barrier("exported")
+    return {key: value for key, value in read_json(proof).items() if key != "made_with"}
 
 
 def _export(session: Session, student: dict, step: int, evaluation: dict) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import jax
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from distil_jax import processes
 from distil_jax.data.speech import Corpus
 from distil_jax.errors import UserError
 from distil_jax.labelling.filters import filter_labels, write_histogram
@@ -13,6 +15,7 @@ from distil_jax.labelling.store import LabelStore
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.models.architecture import ModelConfig, decoding_flops
 from distil_jax.pipeline.session import Session
+from distil_jax.processes.parts import merge_parts, own_part
 from distil_jax.progress import progress
 from distil_jax.run import append_jsonl, atomic_path, write_json
 from distil_jax.training.telemetry import Stopwatch, compute_row
@@ -25,10 +28,12 @@ def label_stage(session: Session) -> dict[str, Any]:
     stores = _claim(session)
     unfinished = [name for name in corpora if not stores[name].finished(corpora[name].count)]
     if unfinished:
-        transcriber = session.transcriber(session.teacher.config, session.config.label)
+        transcriber = session.teacher_transcriber(session.config.label)
         params = transcriber.place(session.teacher.params)
         for name in unfinished:
             _label(session, corpora[name], stores[name], transcriber, params)
+    merge_parts(session.folder.compute)
+    session.quarantine.merge()
     labels = all_labels(session, ["corpus", "duration"])
     counts = {name: labels["corpus"].to_pylist().count(name) for name in session.config.data.train}
     return {
@@ -44,6 +49,7 @@ def _claim(session: Session) -> dict[str, LabelStore]:
     stores = label_stores(session)
     for name, store in stores.items():
         store.claim(session.label_fingerprint(name))
+    processes.barrier("claimed")  # no shard may be written before every process has looked
     if not session.folder.trained:  # then the training says whether the config fits
         session.write_config()
     return stores
@@ -66,7 +72,7 @@ def _label(
             bar.advance(done.utterances)
             if done.clips:
                 row = _compute_row(session.teacher.config, step, done, watch.take())
-                append_jsonl(session.folder.compute, [row])
+                append_jsonl(own_part(session.folder.compute), [row])
 
 
 def _compute_row(
@@ -79,7 +85,8 @@ def _compute_row(
     }
     encoder, decoder = decoding_flops(teacher, done.clips, done.tokens)
     flops = {"encoder_forward": encoder, "teacher_forward": decoder}
-    return compute_row("label", step, counts, flops, seconds)
+    devices = jax.local_device_count()  # each process decodes for itself
+    return compute_row("label", step, counts, flops, seconds, devices=devices)
 
 
 def label_stores(session: Session) -> dict[str, LabelStore]:
@@ -101,10 +108,13 @@ def filter_stage(session: Session) -> dict[str, Any]:
     scores, summary = filter_labels(labels, session.config.filter)
     folder = session.folder.filter
     _check_trained_on(session, scores)
-    with atomic_path(folder / "scores.parquet") as path:
-        pq.write_table(scores, path)
-    write_json(folder / "summary.json", summary)
-    write_histogram(scores, session.config.filter.max_error_rate, folder / "histogram.png")
+    processes.barrier("checked")
+    if processes.is_writer():
+        with atomic_path(folder / "scores.parquet") as path:
+            pq.write_table(scores, path)
+        write_json(folder / "summary.json", summary)
+        write_histogram(scores, session.config.filter.max_error_rate, folder / "histogram.png")
+    processes.barrier("filtered")
     return {**summary, "histogram": str(folder / "histogram.png")}
 
 

@@ -1,7 +1,7 @@
 """What every stage of a run needs, made when first asked for: folder, devices, teacher, corpora."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -9,17 +9,20 @@ from typing import Literal
 import jax
 from jax.sharding import Mesh
 
+from distil_jax import processes
 from distil_jax.allocator import share_freed_memory
+from distil_jax.compile_cache import keep_compiled_programs
 from distil_jax.config import RunConfig, at_key, dump_config
 from distil_jax.data.quarantine import Quarantine
-from distil_jax.data.speech import Clip, Corpus, clips, open_corpus
+from distil_jax.data.speech import Clip, Corpus, Utterance, clips, open_corpus
 from distil_jax.errors import ConfigError
 from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.transcriber import Transcriber
-from distil_jax.mesh import make_mesh
+from distil_jax.mesh import MeshConfig, make_mesh, platform
 from distil_jax.models.architecture import ModelConfig
 from distil_jax.models.layers import Compute, Dtype
 from distil_jax.models.pretrained import Pretrained, load_pretrained
+from distil_jax.models.quantized import WeightDtype
 from distil_jax.run import RunFolder, fingerprint, write_text
 from distil_jax.students.layer_copy import check_frozen_layers, copy_layers, student_shape
 from distil_jax.training.optimizer import split_frozen
@@ -32,18 +35,21 @@ class Session:
     config: RunConfig
 
     def __post_init__(self) -> None:
-        if jax.default_backend() == "cpu":
+        if platform() == "cpu":
             share_freed_memory()
         else:
             # float32 means float32; bfloat16 products are what they are either way.
             jax.config.update("jax_default_matmul_precision", "highest")
+        if platform() == jax.default_backend():  # and not compiling for devices elsewhere
+            keep_compiled_programs()
 
     def write_config(self) -> None:
         """Leave the config, defaults and all, in the run folder.
 
         A stage does it once it knows that what the folder holds was made with the same settings.
         """
-        write_text(self.folder.config, dump_config(self.config))
+        if processes.is_writer():
+            write_text(self.folder.config, dump_config(self.config))
 
     @property
     def folder(self) -> RunFolder:
@@ -52,6 +58,18 @@ class Session:
     @cached_property
     def mesh(self) -> Mesh:
         return make_mesh(self.config.mesh)
+
+    @property
+    def batch_shards(self) -> int:
+        """How many devices share a batch."""
+        return math.prod(self.mesh.shape[axis] for axis in self.config.mesh.rules.batch)
+
+    @cached_property
+    def decoding_mesh(self) -> Mesh:
+        """Of this process's own devices: each process decodes its own clips, at its own pace."""
+        if processes.count() == 1:
+            return self.mesh
+        return make_mesh(MeshConfig(), jax.local_devices())
 
     @cached_property
     def quarantine(self) -> Quarantine:
@@ -79,9 +97,9 @@ class Session:
                 opened[name] = open_corpus(name, config)
         return opened
 
-    def clips(self, corpus: Corpus) -> Iterator[Clip]:
-        """A corpus's clips; what the teacher cannot use is set aside."""
-        return clips(corpus.name, corpus, self.quarantine, self.teacher.vocabulary.codes)
+    def clips(self, corpus: str, utterances: Iterable[Utterance]) -> Iterator[Clip]:
+        """The clips of a corpus's utterances; what the teacher cannot use is set aside."""
+        return clips(corpus, utterances, self.quarantine, self.teacher.vocabulary.codes)
 
     def check_inputs(self) -> None:
         """Open everything that the config names, so that a mistake is found before the work."""
@@ -100,8 +118,8 @@ class Session:
 
     def check_training(self) -> None:
         """Raises ConfigError when batch, devices, student and what is frozen do not fit."""
-        train, shape = self.config.train, self.mesh.shape
-        parts = train.accumulation * math.prod(shape[axis] for axis in self.config.mesh.rules.batch)
+        train = self.config.train
+        parts = train.accumulation * self.batch_shards
         if train.batch_size % parts:
             raise ConfigError(
                 f"train.batch_size: got {train.batch_size}, expected a multiple of {parts} "
@@ -110,26 +128,33 @@ class Session:
         split_frozen(self.newborn_student(), train.freeze)
         check_frozen_layers(self.teacher.config, self.student_config, train.freeze)
 
-    def transcriber(self, model: ModelConfig, decode: DecodeConfig) -> Transcriber:
+    def teacher_transcriber(self, decode: DecodeConfig) -> Transcriber:
+        return self.transcriber(self.teacher.config, decode, self.config.teacher.weight_dtype)
+
+    def transcriber(
+        self, model: ModelConfig, decode: DecodeConfig, weights: WeightDtype = "auto"
+    ) -> Transcriber:
         return Transcriber(
             model=model,
             vocabulary=self.teacher.vocabulary,
             generation_config=self.teacher.generation_config,
             config=decode,
-            mesh=self.mesh,
-            rules=self.config.mesh.rules,
+            mesh=self.decoding_mesh,
+            rules=self.config.mesh.rules if processes.count() == 1 else MeshConfig().rules,
             compute=Compute(dtype=compute_dtype(decode.dtype)),
+            weights=weights,
         )
 
     def label_fingerprint(self, corpus: str) -> str:
         """What the labels of a corpus depend on."""
         label = self.config.label.model_dump(mode="json", exclude={"batch_size"})
         data = self.config.data.train[corpus].model_dump(mode="json")
-        return fingerprint(self.teacher.fingerprint, label, data)
+        weights = self.config.teacher.weight_dtype
+        return fingerprint(self.teacher.fingerprint, weights, label, data)
 
 
 def compute_dtype(setting: Dtype | Literal["auto"]) -> Dtype:
     """What `auto` means here: bfloat16, but float32 on a CPU."""
     if setting != "auto":
         return setting
-    return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return "float32" if platform() == "cpu" else "bfloat16"

@@ -6,15 +6,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from distil_jax import processes
 from distil_jax.algorithms.sequence_distillation import SequenceDistillation
 from distil_jax.allocator import keep_freed_memory
-from distil_jax.data.batch import SpeechBatch
+from distil_jax.data.batch import SpeechBatch, place_batch
 from distil_jax.data.loader import LoaderConfig, make_loader
 from distil_jax.data.speech import Clip
 from distil_jax.errors import UserError
 from distil_jax.evaluation.error_rates import corpus_error_rate
 from distil_jax.labelling.transcriber import Transcriber
-from distil_jax.mesh import split_batch
+from distil_jax.mesh import own_rows, split_batch
 from distil_jax.models.layers import Compute
 from distil_jax.models.log_mel import CLIP_SAMPLES
 from distil_jax.pipeline.examples import split_examples, target_tokens
@@ -38,6 +39,7 @@ def train_stage(session: Session) -> dict[str, Any]:
             if jax.default_backend() == "cpu":
                 keep_freed_memory()
             _training(session, checkpoints).run()
+    session.quarantine.merge()
     with open_checkpoints(session) as checkpoints:
         best = checkpoints.best
     rows = read_jsonl(session.folder.metrics)
@@ -64,6 +66,8 @@ def make_algorithm(session: Session) -> SequenceDistillation:
         compute=Compute(dtype=compute_dtype(config.train.dtype), remat=config.train.remat),
         mesh=session.mesh,
         rules=config.mesh.rules,
+        teacher_rules=config.mesh.teacher_rules,
+        teacher_weights=config.teacher.weight_dtype,
     )
 
 
@@ -93,13 +97,13 @@ def trained_student(session: Session) -> tuple[dict, int]:
     """(parameters on the host, step) of the best checkpoint."""
     algorithm = make_algorithm(session)
     with open_checkpoints(session) as checkpoints:
-        chosen = checkpoints.best
-        restored = checkpoints.restore(algorithm.abstract_state(), chosen)
-    if restored is None or chosen is None:
+        found = checkpoints.best_params(algorithm.abstract_state())
+    if found is None:
         raise UserError(
             f"{session.folder.checkpoints} has no checkpoint; run `distil-jax train` first"
         )
-    return algorithm.student(jax.device_get(restored.state.params)), chosen
+    params, step = found
+    return algorithm.student(processes.on_host(params)), step
 
 
 def _training(session: Session, checkpoints: Checkpoints) -> Training:
@@ -108,6 +112,8 @@ def _training(session: Session, checkpoints: Checkpoints) -> Training:
     examples, apart = split_examples(session)
     algorithm = make_algorithm(session)
     ids = target_tokens(session.teacher.vocabulary, positions)
+    sharding = split_batch(session.mesh, session.config.mesh.rules)
+    rows = own_rows(config.batch_size, sharding)
     loader = make_loader(
         examples,
         ids,
@@ -116,11 +122,11 @@ def _training(session: Session, checkpoints: Checkpoints) -> Training:
             seed=session.config.seed,
             target_lengths=sorted({min(length, positions) for length in config.target_lengths}),
             clip_samples=CLIP_SAMPLES,
+            rows=rows,
             timestamp_probability=config.timestamp_probability,
             previous_text_probability=config.previous_text_probability,
         ),
     )
-    sharding = split_batch(session.mesh, session.config.mesh.rules)
     return Training(
         algorithm=algorithm,
         batches=loader,
@@ -128,7 +134,7 @@ def _training(session: Session, checkpoints: Checkpoints) -> Training:
         checkpoints=checkpoints,
         metrics=MetricsLog(folder.metrics),
         compute_path=folder.compute,
-        place=lambda batch: jax.device_put(batch, sharding),
+        place=lambda batch: place_batch(batch, rows, sharding),
         count=_count,
         validate=_Validation(session, algorithm, _validation_clips(session) or apart),
     )
@@ -136,19 +142,23 @@ def _training(session: Session, checkpoints: Checkpoints) -> Training:
 
 def _count(batch: SpeechBatch) -> dict[str, float]:
     return {
-        "clips": len(batch.samples),
+        "clips": len(batch.inputs),
         "audio_seconds": round(float(batch.seconds.sum(dtype=np.float64)), 3),
         "target_tokens": int(batch.mask.sum()),
     }
 
 
 def _validation_clips(session: Session) -> list[Clip]:
+    """This process's share of what the config names."""
     corpora = session.corpora("validation").values()
-    return [clip for corpus in corpora for clip in session.clips(corpus)]
+    return [c for corpus in corpora for c in session.clips(corpus.name, processes.mine(corpus))]
 
 
 class _Validation:
-    """The student's error rate on a few clips, decoded as in evaluation."""
+    """The student's error rate on a few clips, decoded as in evaluation.
+
+    chosen: this process's share of them; all processes learn the rate over all clips.
+    """
 
     def __init__(self, session: Session, algorithm: SequenceDistillation, chosen: Sequence[Clip]):
         self._algorithm, self._clips = algorithm, chosen
@@ -157,9 +167,11 @@ class _Validation:
         )
 
     def __call__(self, state: TrainState) -> float | None:
-        if not self._clips:
+        if not any(processes.gather(len(self._clips))):
             return None
-        params = self._transcriber.place(self._algorithm.student(state.params))
+        # Decoding stays within a process, which then needs all of what may lie across them.
+        trained = state.params if processes.count() == 1 else processes.on_host(state.params)
+        params = self._transcriber.place(self._algorithm.student(trained))
         pairs = self._transcriber(params, self._clips)
         rows = [(clip.text, label.text, clip.language or label.language) for clip, label in pairs]
-        return corpus_error_rate(rows)
+        return corpus_error_rate(row for own in processes.gather(rows) for row in own)

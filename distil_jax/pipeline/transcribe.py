@@ -4,11 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from distil_jax import processes
 from distil_jax.data.quarantine import Quarantine
 from distil_jax.data.speech import SpeechConfig, clips, open_corpus
 from distil_jax.errors import UserError
+from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.models.pretrained import load_pretrained
 from distil_jax.pipeline.session import Session
+from distil_jax.pipeline.shares import Share
 from distil_jax.pipeline.train import trained_student
 from distil_jax.progress import progress
 
@@ -19,40 +22,42 @@ def transcribe_stage(session: Session, audio: list[Path], model: str) -> dict[st
         if not path.exists():
             raise UserError(f"--audio {path}: no such file or folder")
     session.check_decoding("evaluate")
-    config, params = _model(session, model)
-    transcriber = session.transcriber(config, session.config.evaluate)
+    transcriber, params = _model(session, model)
     placed = transcriber.place(params)
     quarantine = Quarantine(None)
     results = []
     for path in audio:
         corpus = open_corpus(str(path), SpeechConfig(path=str(path)))
+        share, rows = Share(corpus), []
         # Transcripts beside them do not matter, nor that those of long ones cannot be divided.
-        untold = (replace(utterance, text=None) for utterance in corpus)
+        untold = (replace(utterance, text=None) for utterance in share)
         codes = session.teacher.vocabulary.codes
         pairs = transcriber(placed, clips(corpus.name, untold, quarantine, codes))
-        for clip, label in progress(pairs, corpus.count, f"transcribe {path.name}", "clips"):
-            results.append(
-                {
-                    "source": clip.corpus,
-                    "id": clip.id,
-                    "start": clip.start,
-                    "duration": round(clip.duration, 3),
-                    "language": label.language,
-                    "text": label.text,
-                }
-            )
-    return {"model": model, "clips": results, "set_aside": quarantine.rows}
+        for clip, label in progress(pairs, share.count, f"transcribe {path.name}", "clips"):
+            row = {
+                "source": clip.corpus,
+                "id": clip.id,
+                "start": clip.start,
+                "duration": round(clip.duration, 3),
+                "language": label.language,
+                "text": label.text,
+            }
+            rows.append((clip.utterance, row))
+        results += share.gather(rows)
+    aside = [row for rows in processes.gather(quarantine.rows) for row in rows]
+    return {"model": model, "clips": results, "set_aside": aside}
 
 
-def _model(session: Session, model: str) -> tuple[Any, dict]:
+def _model(session: Session, model: str) -> tuple[Transcriber, dict]:
+    decode = session.config.evaluate
     if model == "teacher":
-        return session.teacher.config, session.teacher.params
+        return session.teacher_transcriber(decode), session.teacher.params
     if model == "student":
-        return session.student_config, trained_student(session)[0]
+        return session.transcriber(session.student_config, decode), trained_student(session)[0]
     loaded = load_pretrained(model)
     if loaded.config.vocab_size != session.teacher.config.vocab_size:
         raise UserError(
             f"--model {model}: its vocabulary has {loaded.config.vocab_size} tokens, the config's "
             f"teacher {session.teacher.config.vocab_size}; give a config with a teacher of its kind"
         )
-    return loaded.config, loaded.params
+    return session.transcriber(loaded.config, decode), loaded.params

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
 from distil_jax.algorithms.sequence_distillation import SequenceDistillation
 from distil_jax.mesh import MeshConfig, split_batch
@@ -57,6 +58,14 @@ def test_five_steps_learn_something():
 def test_every_mesh_gives_the_same(strategy, shape):
     mesh = MeshConfig.model_validate({"strategy": strategy, "shape": shape})
     assert_same(train(distillation(mesh=mesh)), expected())
+
+
+def test_teacher_and_student_may_be_laid_out_differently():
+    mesh = MeshConfig(strategy="dp", teacher_strategy="fsdp+tensor", shape=(2, 2, 2))
+    algorithm = distillation(mesh=mesh)
+    assert_same(train(algorithm), expected())
+    constants = algorithm.abstract_constants()["teacher"]["decoder"]["embedding"]
+    assert constants.sharding.spec == PartitionSpec(None, "fsdp")
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (4, 1, 1)])

@@ -12,87 +12,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-import yaml
 
 from distil_jax import pipeline
 from distil_jax.config import load_config
 from distil_jax.errors import UserError
-from distil_jax.export.hugging_face import write_folder
 from distil_jax.models import ARCHITECTURES
 from distil_jax.models.pretrained import load_pretrained
-from distil_jax.models.tokenizer_files import read_tokenizer
-from distil_jax.models.vocabulary import make_vocabulary
-from distil_jax.models.whisper import WhisperConfig, init
 from distil_jax.run import read_jsonl
-from tests.made_up import MULTILINGUAL, write_generation_config, write_tokenizer
-
-
-def write_teacher(folder: Path) -> None:
-    """Of 99 languages: it knows no Cantonese."""
-    parts = folder.with_name("parts")
-    parts.mkdir()
-    write_tokenizer(parts, MULTILINGUAL)
-    generation = write_generation_config(parts, MULTILINGUAL)
-    config = WhisperConfig.from_hf({**MULTILINGUAL.hf_config, "encoder_layers": 1})
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(
-        lambda a: a + rng.normal(0, 0.3, a.shape).astype(np.float32), init(config)
-    )
-    files = {path.name: path for path in parts.iterdir()}
-    tokenizer = read_tokenizer(files, "made up")
-    vocabulary = make_vocabulary(tokenizer, generation, config.vocab_size, "made up")
-    write_folder(folder, config, params, vocabulary, generation, "made up")
-
-
-def write_sounds(folder: Path, seconds: list[float], texts: bool) -> None:
-    """Noises; beside them either their transcripts, or a manifest of languages and one bad file."""
-    folder.mkdir()
-    rng = np.random.default_rng(len(seconds))
-    for number, duration in enumerate(seconds):
-        noise = rng.normal(0, 0.1, int(duration * 16_000)).astype(np.float32)
-        soundfile.write(folder / f"{number}.wav", noise, 16_000)
-        if texts:
-            (folder / f"{number}.txt").write_text("the text")
-    if not texts:
-        (folder / "bad.wav").write_bytes(b"RIFF")
-        rows = [{"audio": f"{n}.wav", "language": "en"} for n in range(len(seconds))]
-        rows[1]["language"] = "yue"
-        rows.append({"audio": "bad.wav", "language": "en"})
-        (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+from tests.made_up_inputs import write_inputs, write_sounds
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("made-up")
-    write_teacher(folder / "teacher")
-    write_sounds(folder / "train", [1.0] * 14, texts=False)
-    write_sounds(folder / "test", [1.0] * 3, texts=True)
-    sections = {
-        "name": "made-up",
-        "run_dir": str(folder / "run"),
-        "teacher": {"weights": str(folder / "teacher")},
-        "data": {
-            "train": {"noises": {"path": str(folder / "train")}},
-            "evaluation": {"held_out": {"path": str(folder / "test"), "language": "en"}},
-        },
-        "label": {"batch_size": 8, "max_new_tokens": 6, "shard_size": 8},
-        "student": {"decoder_layers": 1},
-        "objectives": [{"name": "cross_entropy"}, {"name": "kl"}],
-        "train": {
-            "steps": 2,
-            "batch_size": 8,
-            "loss_chunk": 8,
-            "target_lengths": [16],
-            "validation_clips": 1,
-            "log_every": 1,
-            "validate_every": 2,
-            "save_every": 1,
-        },
-        "evaluate": {"batch_size": 8, "max_new_tokens": 6, "resamples": 100},
-    }
-    path = folder / "made_up.yaml"
-    path.write_text(yaml.safe_dump(sections))
-    return path
+    return write_inputs(tmp_path_factory.mktemp("made-up"))
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +92,21 @@ def test_an_architecture_of_ones_own_runs_as_any_other(config, whole, tmp_path, 
     assert result["train"]["loss"] != whole[1]["train"]["loss"]
 
 
+@pytest.mark.slow
+def test_a_teacher_of_int8_goes_through_every_stage(config, whole, tmp_path):
+    """The student's encoder is the exact one, not what int8 would have made of it."""
+    changes = ["teacher.weight_dtype=int8", f"run_dir={tmp_path / 'run'}"]
+    result = pipeline.run_all(load_config(config, changes))
+    assert result["evaluate"]["sets"]["held_out"]["clips"] == 3
+    assert result["train"]["loss"] != whole[1]["train"]["loss"]
+    exported, teacher = (
+        load_pretrained(str(folder)).params
+        for folder in (tmp_path / "run" / "export", config.parent / "teacher")
+    )
+    jax.tree.map(np.testing.assert_array_equal, exported["encoder"], teacher["encoder"])
+    assert pipeline.transcribe(load_config(tmp_path / "run"), [], "teacher")["clips"] == []
+
+
 def test_a_stream_trains_the_same_student_as_a_table(config, tmp_path):
     """Of a stream the recordings are kept once each, by themselves, and read one at a time."""
     rng = np.random.default_rng(0)
@@ -203,6 +150,7 @@ def test_a_verb_before_its_turn_says_what_to_run_first(verb, first, config, tmp_
     "verb,change,message",
     [
         ("label", "label.max_new_tokens=7", "holds labels made with another"),
+        ("label", "teacher.weight_dtype=int8", "holds labels made with another"),
         ("filter_labels", "label.max_new_tokens=7", "holds labels made with another"),
         ("train", "train.optimizer.learning_rate=1", "checkpoints of a training with other"),
         ("train", "train.steps=1", "checkpoints of a training with other"),

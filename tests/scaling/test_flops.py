@@ -46,6 +46,7 @@ IDS = shape(CLIPS, TOKENS, dtype=jnp.int32)
 def no_loops(monkeypatch):
     monkeypatch.setattr("distil_jax.models.layers.on_one_cpu", lambda: True)
     monkeypatch.setattr("distil_jax.models.attention.on_one_cpu", lambda: False)
+    monkeypatch.setattr("distil_jax.models.attention._QUERY_BLOCK", 1500)
     monkeypatch.setattr("distil_jax.models.whisper.over_clips", lambda f, *arrays: f(*arrays))
 
 
