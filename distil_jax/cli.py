@@ -5,14 +5,14 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from distil_jax import __version__
-from distil_jax.errors import ConfigError, UserError
+from distil_jax.errors import ConfigError, Preempted, UserError, disk_is_full
 
-FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+FAILED, WRONG_USAGE, INTERRUPTED, PREEMPTED = 1, 2, 130, 143
 
 app = typer.Typer(
     name="distil-jax",
@@ -84,7 +84,7 @@ def _add_stage(verb: str, function: str, summary: str, example: str) -> None:
     def stage(
         config: Config, overrides: Overrides = None, as_json: AsJson = False, debug: Debug = False
     ) -> None:
-        _finish(lambda: _run_stage(function, config, overrides or []), as_json, debug)
+        _finish_together(lambda: _run_stage(function, config, overrides or []), as_json, debug)
 
 
 for _stage in STAGES:
@@ -108,7 +108,27 @@ def transcribe(
     debug: Debug = False,
 ) -> None:
     """Write down what is said in recordings of your own."""
-    _finish(lambda: _run_stage("transcribe", config, overrides or [], audio, model), as_json, debug)
+    _finish_together(
+        lambda: _run_stage("transcribe", config, overrides or [], audio, model), as_json, debug
+    )
+
+
+@app.command(epilog="Example: distil-jax plan configs/distil_whisper.yaml --topology v5e:16x16")
+def plan(
+    config: Config,
+    overrides: Overrides = None,
+    topology: Annotated[
+        str | None,
+        typer.Option("--topology", help="A TPU slice, as v5e:16x16; without it, this machine."),
+    ] = None,
+    table: Annotated[
+        bool, typer.Option("--table", help="Every parameter: shape, layout, bytes on a device.")
+    ] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Say what the run needs before anything is rented: memory, time, cost."""
+    _finish(lambda: _run_stage("plan", config, overrides or [], topology, table), as_json, debug)
 
 
 @app.command(epilog="Example: distil-jax report runs/quickstart")
@@ -139,31 +159,73 @@ def _run_stage(function: str, config: Path, overrides: list[str], *rest: Any) ->
     return getattr(pipeline, function)(loaded, *rest)
 
 
-def _finish(work: Callable[[], dict[str, Any]], as_json: bool, debug: bool) -> None:
-    """Do the work and print its result; an error becomes a message and an exit code.
+def _finish_together(work: Callable[[], dict[str, Any]], as_json: bool, debug: bool) -> None:
+    """`_finish` for a verb that several processes may share."""
+    from distil_jax.processes.ending import finish
+    from distil_jax.processes.start import start
 
-    Exits with 1 (failed), 2 (wrong config or usage) or 130 (interrupted).
+    def shared() -> dict[str, Any]:
+        result = work()
+        finish()
+        return result
+
+    _finish(shared, as_json, debug, begin=lambda: start(debug))
+
+
+def _finish(
+    work: Callable[[], dict[str, Any]],
+    as_json: bool,
+    debug: bool,
+    begin: Callable[[], None] = lambda: None,
+) -> None:
+    """Begin, do the work and print its result; an error becomes a message and an exit code.
+
+    Exits with 1 (failed), 2 (wrong config or usage), 130 (interrupted) or 143 (asked to stop by a
+    scheduler: run it again).
     """
-    from distil_jax.console import print_error, print_result, set_up_logging
+    from distil_jax import processes
+    from distil_jax.console import print_result, set_up_logging
 
     set_up_logging(debug)
     try:
+        begin()
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
             result = work()
-        print_result(result, as_json)
-    except KeyboardInterrupt:
-        print_error("Interrupted. The same command goes on where it stopped.")
-        raise typer.Exit(INTERRUPTED) from None
+        if processes.is_writer():
+            print_result(result, as_json)
+    except KeyboardInterrupt as error:
+        _end("Interrupted. The same command goes on where it stopped.", INTERRUPTED, error)
     except Exception as error:
-        if debug:
-            print_error(traceback.format_exc())
-        print_error(_message(error))
-        raise typer.Exit(WRONG_USAGE if isinstance(error, ConfigError) else FAILED) from None
+        details = f"{traceback.format_exc()}\n" if debug else ""
+        _end(f"{details}{_message(error)}", _code(error), error)
+
+
+def _code(error: Exception) -> int:
+    if isinstance(error, Preempted):
+        return PREEMPTED
+    return WRONG_USAGE if isinstance(error, ConfigError) else FAILED
+
+
+def _end(message: str, code: int, error: BaseException) -> NoReturn:
+    """Say why, and exit; of several processes the others say it, too."""
+    from distil_jax import processes
+    from distil_jax.console import print_error, redact
+
+    if processes.count() > 1:
+        from distil_jax.processes.ending import fail
+
+        fail(redact(message), code, error)
+    print_error(message)
+    raise typer.Exit(code) from None
 
 
 def _message(error: Exception) -> str:
+    if isinstance(error, Preempted):
+        return str(error)
     if isinstance(error, UserError):
         return f"Error: {error}"
+    if disk_is_full(error):
+        return f"Error: disk full: {error}. Make room, and the same command goes on."
     return (
         f"Unexpected {type(error).__name__}: {error}\n"
         "This is a fault of distil_jax or of the machine; --debug shows where it happened."

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,8 +13,9 @@ from distil_jax.export.settings import ExportConfig
 from distil_jax.labelling.filters import FilterConfig
 from distil_jax.labelling.settings import LabelConfig
 from distil_jax.mesh import MeshConfig
-from distil_jax.objectives import AnyObjective, Objective
+from distil_jax.objectives import AnyObjective, LossTerm
 from distil_jax.run import RunFolder
+from distil_jax.scaling.settings import PlanConfig
 from distil_jax.settings import Settings
 from distil_jax.students.layer_copy import StudentConfig
 from distil_jax.training.settings import TrainConfig
@@ -33,6 +34,10 @@ class TeacherConfig(Settings):
     sha256: str | None = None
     # A branch, tag or commit of the hub. None: the newest.
     revision: str | None = None
+    # How its weights lie on the devices wherever it runs: auto is the dtype of the products there
+    # (label.dtype, train.dtype, evaluate.dtype); int8 are linear kernels of 8 bits with a scale an
+    # output channel. An encoder that a student shares in training stays in auto.
+    weight_dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
 
 
 class DataConfig(Settings):
@@ -74,10 +79,11 @@ class RunConfig(Settings):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
+    plan: PlanConfig = PlanConfig()
 
     @field_validator("objectives")
     @classmethod
-    def _each_once(cls, objectives: tuple[Objective, ...]) -> tuple[Objective, ...]:
+    def _each_once(cls, objectives: tuple[LossTerm, ...]) -> tuple[LossTerm, ...]:
         names = [objective.name for objective in objectives]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

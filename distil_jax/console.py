@@ -11,10 +11,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from distil_jax import processes
 from distil_jax.progress import stderr_console
 
 _NOISY = (
-    "absl",
     "datasets",
     "etils",
     "fsspec",
@@ -23,10 +23,11 @@ _NOISY = (
     "huggingface_hub",
     "jax",
     "matplotlib",
-    "orbax",
     "transformers",
     "urllib3",
 )
+# Orbax prints a traceback in every thread that an error passes through; then it raises the error.
+_ECHOES = ("absl", "asyncio", "orbax")
 _QUIET_ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "2",  # XLA's C++ log: errors only
     "GRPC_VERBOSITY": "ERROR",
@@ -54,12 +55,16 @@ def set_up_logging(debug: bool) -> None:
     handler = logging.StreamHandler(_Stderr())
     form = "%(asctime)s %(name)s %(levelname)s %(message)s" if debug else "%(message)s"
     handler.setFormatter(_Redacting(form, datefmt="%H:%M:%S"))
+    if not debug:
+        handler.addFilter(_worth_saying)
     logging.basicConfig(
         level=logging.INFO if debug else logging.WARNING, handlers=[handler], force=True
     )
     logging.getLogger("distil_jax").setLevel(logging.DEBUG if debug else logging.INFO)
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.INFO if debug else logging.ERROR)
+    for name in _ECHOES:
+        logging.getLogger(name).setLevel(logging.INFO if debug else logging.CRITICAL)
     if not debug:
         warnings.simplefilter("ignore")
         for name, value in _QUIET_ENVIRONMENT.items():
@@ -90,7 +95,14 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
 
 class _Redacting(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        # Asked for at every line: which process this is comes out after the logging is set up.
+        who = "" if processes.is_writer() else f"[process {processes.index()}] "
+        return who + redact(super().format(record))
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    """All processes do the same: what goes well, process 0 says for all."""
+    return processes.is_writer() or record.levelno >= logging.WARNING
 
 
 class _Stderr:

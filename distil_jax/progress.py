@@ -9,6 +9,8 @@ from typing import Generic, Self, TypeVar
 
 from rich.console import Console
 
+from distil_jax import processes
+
 SECONDS_BETWEEN_LINES = 10.0
 
 Item = TypeVar("Item")
@@ -63,7 +65,8 @@ class Progress(Generic[Item]):
 
     def __enter__(self) -> Self:
         terminal = sys.stderr.isatty() and not stderr_console().is_dumb_terminal
-        self._display = _Bar(self._meter) if terminal else _Lines(self._meter)
+        if processes.is_writer():  # of several processes one bar is enough
+            self._display = _Bar(self._meter) if terminal else _Lines(self._meter)
         return self
 
     def __exit__(

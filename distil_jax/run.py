@@ -68,12 +68,24 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial{path.suffix}")
     try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with _naming(path):
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """An error of the system names the file: that of a write, unlike that of `open`, does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -98,7 +110,7 @@ def append_jsonl(path: Path, rows: Iterable[dict]) -> None:
     _drop_torn_line(path)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     # File names need not be UTF-8; what of one is not stands in the log as an escape.
-    with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+    with _naming(path), open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
 
 

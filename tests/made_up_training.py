@@ -44,10 +44,14 @@ def distillation(
     mesh: MeshConfig = ONE_DEVICE,
     params: dict | None = None,
     compute: Compute = FLOAT32,
+    across: bool = False,
 ) -> SequenceDistillation:
+    """across: neighbours on the last axis of the mesh are of different halves of the devices."""
     config, taught = teacher()
     student = student_shape(config, StudentConfig(decoder_layers=2))
     devices = jax.devices()[: int(np.prod(mesh.shape))]
+    if across:
+        devices = np.reshape(np.array(devices), (2, -1)).T.flatten().tolist()
     return SequenceDistillation(
         teacher_config=config,
         teacher_params=taught,
@@ -58,6 +62,7 @@ def distillation(
         compute=compute,
         mesh=make_mesh(mesh, devices),
         rules=mesh.rules,
+        teacher_rules=mesh.teacher_rules,
     )
 
 

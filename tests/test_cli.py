@@ -1,5 +1,6 @@
 """The command line: help, exit codes, what goes to stdout and what to stderr."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 import distil_jax
 from distil_jax.cli import STAGES, app
-from distil_jax.errors import ConfigError, UserError
+from distil_jax.errors import ConfigError, Preempted, UserError
 from distil_jax.run import RunFolder
 
 VERBS = [*(stage[0] for stage in STAGES), "transcribe", "report"]
@@ -115,6 +116,12 @@ def test_all_that_is_printed_goes_to_stderr(pipeline: Calls):
     [
         (ConfigError("train.stepz: unknown key"), 2, "Error: train.stepz: unknown key"),
         (UserError("no such folder"), 1, "Error: no such folder"),
+        (Preempted("stopped after step 3"), 143, "stopped after step 3"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "metrics.jsonl"),
+            1,
+            "Error: disk full: [Errno 28] No space left on device: 'metrics.jsonl'. Make room",
+        ),
         (ZeroDivisionError("by zero"), 1, "Unexpected ZeroDivisionError: by zero"),
         (KeyboardInterrupt(), 130, "The same command goes on where it stopped."),
     ],

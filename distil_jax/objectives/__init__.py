@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from pydantic import Field
 
-from distil_jax.objectives.base import Objective, TokenObjective
+from distil_jax.objectives.base import LossTerm, Objective, TokenObjective
 from distil_jax.objectives.fused import token_sums
 from distil_jax.objectives.logits import CrossEntropy, KLDivergence
 from distil_jax.objectives.signals import Signals, Targets
@@ -16,7 +16,7 @@ AnyObjective = Annotated[CrossEntropy | KLDivergence, Field(discriminator="name"
 
 
 def weighted_loss(
-    recipe: tuple[Objective, ...],
+    recipe: tuple[LossTerm, ...],
     student: Signals,
     teacher: Signals,
     targets: Targets,
@@ -35,7 +35,7 @@ def weighted_loss(
         loss = loss + weighted / counts[by_tokens[0].name]
         sums = dict(zip([o.name for o in by_tokens], own, strict=True))
     for objective in recipe:
-        if objective.name not in sums:
+        if isinstance(objective, Objective):
             sums[objective.name] = objective.sum(student, teacher, targets)
             loss = loss + objective.weight * sums[objective.name] / counts[objective.name]
     return loss, sums

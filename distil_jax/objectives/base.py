@@ -1,27 +1,33 @@
 """What an objective is: a frozen piece of config that computes a loss as a (sum, count)."""
 
+from abc import ABC, abstractmethod
+
 import jax
 
 from distil_jax.objectives.signals import Signals, Targets
 from distil_jax.settings import Settings
 
 
-class Objective(Settings):
-    """A weighted term of the loss. Subclasses give `name` a Literal and the methods below."""
+class LossTerm(Settings, ABC):
+    """A weighted term of the loss: one of the two kinds below. Subclasses give `name` a Literal."""
 
     name: str
     weight: float = 1.0
 
+    @abstractmethod
     def count(self, targets: Targets) -> jax.Array:
         """How many things the sum runs over; it may not depend on parameters."""
-        raise NotImplementedError
 
+
+class Objective(LossTerm):
+    """A loss from all that the models show."""
+
+    @abstractmethod
     def sum(self, student: Signals, teacher: Signals, targets: Targets) -> jax.Array:
         """The loss summed over what `count` counts."""
-        raise NotImplementedError
 
 
-class TokenObjective(Objective):
+class TokenObjective(LossTerm):
     """A loss per target token from logits.
 
     All token objectives of a recipe are computed together, a chunk of positions at a time
@@ -32,6 +38,6 @@ class TokenObjective(Objective):
     def count(self, targets: Targets) -> jax.Array:
         return targets.mask.sum()
 
+    @abstractmethod
     def per_token(self, student: jax.Array, teacher: jax.Array, labels: jax.Array) -> jax.Array:
         """student, teacher [..., v] float32 logits; labels [...] -> loss [...]."""
-        raise NotImplementedError

@@ -1,7 +1,8 @@
 """A student made of some of its teacher's layers (Distil-Whisper, arXiv:2311.00430, 3.1)."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -56,14 +57,23 @@ def check_frozen_layers(teacher: ModelConfig, student: ModelConfig, freeze: Sequ
 
 
 def copy_layers(params: dict, teacher: ModelConfig, student: ModelConfig) -> dict:
-    """The student's parameters: blocks at `spaced_layers`, all that is no block as it is."""
+    """The student's parameters: blocks at `spaced_layers`, all that is no block as it is.
+
+    Shapes in place of arrays give shapes.
+    """
 
     def copied(side: str) -> dict:
         there, kept = getattr(teacher, f"{side}_layers"), getattr(student, f"{side}_layers")
         if there == kept:
             return params[side]  # the very arrays, not copies of gigabytes
-        indices = np.array(spaced_layers(there, kept))
-        blocks = jax.tree.map(lambda stacked: stacked[indices], params[side]["blocks"])
-        return {**params[side], "blocks": blocks}
+        take = partial(_take, indices=np.array(spaced_layers(there, kept)))
+        return {**params[side], "blocks": jax.tree.map(take, params[side]["blocks"])}
 
     return {side: copied(side) for side in ("encoder", "decoder")}
+
+
+def _take(stacked: Any, indices: np.ndarray) -> Any:
+    """Some layers of a stack."""
+    if isinstance(stacked, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct((len(indices), *stacked.shape[1:]), stacked.dtype)
+    return stacked[indices]

@@ -15,6 +15,7 @@ from distil_jax.objectives import (
     Objective,
     Signals,
     Targets,
+    TokenObjective,
     weighted_loss,
 )
 
@@ -109,3 +110,12 @@ def test_shares_add_up_to_the_loss_of_the_batch():
         return float(weighted_loss(recipe, student, teacher, part, counts, chunk=2)[0])
 
     assert share(slice(1)) + share(slice(1, 2)) == pytest.approx(loss(recipe, whole)[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", [Objective, TokenObjective])
+def test_an_objective_without_its_loss_cannot_be_made(kind):
+    class Unfinished(kind):
+        name: Literal["unfinished"] = "unfinished"
+
+    with pytest.raises(TypeError, match="abstract method"):
+        Unfinished()
