@@ -15,6 +15,7 @@ _COMPILE_ONLY = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-8",
     "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # two plans at once
 }
 _NAME = re.compile(r"(\w+):(\d+(?:x\d+)+)")
 
