@@ -96,6 +96,7 @@ def test_eight_devices_make_the_same_labels(vocabulary, params, language, timest
     assert len({str(label.tokens) for label in one}) > 3
 
 
+@pytest.mark.slow
 def test_int8_weights_make_the_labels_of_weights_rounded_by_hand(vocabulary, params):
     """In one decoder loop on one device, and in one on each of eight."""
     flat: dict = flatten_dict(params)  # pyright: ignore[reportAssignmentType]

@@ -118,6 +118,7 @@ def test_the_scale_lies_as_the_output_channels_do(strategy, axes, kernel, scale)
     assert (found.qvalue.spec, found.scale.spec) == (kernel, scale)
 
 
+@pytest.mark.slow
 def test_a_step_is_that_of_a_teacher_rounded_by_hand():
     """And not that of the teacher as it was."""
     rounded, exact = restored(stored("int8")), teacher()[1]

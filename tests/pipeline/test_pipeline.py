@@ -107,6 +107,7 @@ def test_a_teacher_of_int8_goes_through_every_stage(config, whole, tmp_path):
     assert pipeline.transcribe(load_config(tmp_path / "run"), [], "teacher")["clips"] == []
 
 
+@pytest.mark.slow
 def test_a_stream_trains_the_same_student_as_a_table(config, tmp_path):
     """Of a stream the recordings are kept once each, by themselves, and read one at a time."""
     rng = np.random.default_rng(0)

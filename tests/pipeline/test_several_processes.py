@@ -157,6 +157,7 @@ def assert_near_metrics(found: list[dict], expected: list[dict]) -> None:
             assert one[name] == pytest.approx(other[name], rel=1e-5, abs=1e-5), (other, name)
 
 
+@pytest.mark.slow
 def test_one_of_two_is_killed_and_the_run_goes_on(ready, config, tmp_path):
     """As it was, to the same bits; or in one process with other shardings, to the same numbers."""
     whole, cut, alone = (shutil.copytree(ready, tmp_path / n) for n in ("whole", "cut", "alone"))

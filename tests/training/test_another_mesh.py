@@ -13,6 +13,7 @@ from distil_jax.training.checkpoint import Checkpoints
 from tests.made_up_training import ONE_DEVICE, distillation
 from tests.training.test_loop import CONFIG, STEPS, Batches, run
 
+pytestmark = pytest.mark.slow
 EIGHT = MeshConfig(strategy="dp", shape=(8, 1, 1))
 OTHERS = {
     "fsdp": MeshConfig(strategy="fsdp", shape=(1, 8, 1)),
@@ -58,7 +59,6 @@ def test_the_state_is_the_same_bits_in_another_layout(cut, mesh):
     assert any(split) == (mesh is not ONE_DEVICE)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mesh", OTHERS.values(), ids=OTHERS)
 def test_training_goes_on_as_if_nothing_had_happened(whole, cut, tmp_path, mesh):
     folder = shutil.copytree(cut, tmp_path / "run")
