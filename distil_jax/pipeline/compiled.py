@@ -44,7 +44,7 @@ class Step:
     def compile(self, clips: int, *, quick: bool = False) -> Compiled:
         """As training and labelling compile it; not to fit is a result.
 
-        quick: a tenth of the compiler's time, for nearly the same memory.
+        quick: a fifth of the compiler's time, for nearly the same memory.
         """
         start = time.monotonic()
         options = _TPU_OPTIONS if self.target.platform == "tpu" else None
