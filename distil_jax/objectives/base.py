@@ -1,6 +1,7 @@
 """What an objective is: a frozen piece of config that computes a loss as a (sum, count)."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import jax
 
@@ -23,8 +24,8 @@ class Objective(LossTerm):
     """A loss from all that the models show."""
 
     @abstractmethod
-    def sum(self, student: Signals, teacher: Signals, targets: Targets) -> jax.Array:
-        """The loss summed over what `count` counts."""
+    def sum(self, student: Signals, teacher: Any, targets: Targets) -> jax.Array:
+        """The loss summed over what `count` counts. teacher: Signals, or of objectives.stored."""
 
 
 class TokenObjective(LossTerm):
@@ -39,5 +40,8 @@ class TokenObjective(LossTerm):
         return targets.mask.sum()
 
     @abstractmethod
-    def per_token(self, student: jax.Array, teacher: jax.Array, labels: jax.Array) -> jax.Array:
-        """student, teacher [..., v] float32 logits; labels [...] -> loss [...]."""
+    def per_token(self, student: jax.Array, teacher: Any, labels: jax.Array) -> jax.Array:
+        """student, teacher [..., v] float32 logits; labels [...] -> loss [...].
+
+        The teacher may also be a TopK (objectives/stored.py), where a run reads a signals cache.
+        """

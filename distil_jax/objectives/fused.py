@@ -10,12 +10,13 @@ b batch, t target positions, c positions of a chunk, d model width, v vocabulary
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from distil_jax.objectives.base import TokenObjective
-from distil_jax.objectives.signals import Signals, Targets
+from distil_jax.objectives.signals import Signals, Targets, Teacher
 
 Recipe = tuple[TokenObjective, ...]
 
@@ -23,7 +24,7 @@ Recipe = tuple[TokenObjective, ...]
 def token_sums(
     recipe: Sequence[TokenObjective],
     student: Signals,
-    teacher: Signals,
+    teacher: Teacher,
     targets: Targets,
     chunk: int,
 ) -> tuple[jax.Array, jax.Array]:
@@ -36,40 +37,40 @@ def token_sums(
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _sums(recipe: Recipe, chunk: int, hidden, head, teacher: Signals, targets: Targets):
+def _sums(recipe: Recipe, chunk: int, hidden, head, teacher: Teacher, targets: Targets):
     def add(sums: jax.Array, part: tuple) -> tuple[jax.Array, None]:
-        hidden, teacher_hidden, targets = part
-        logits = _logits(hidden, head), _logits(teacher_hidden, teacher.head)
-        return sums + _chunk_sums(recipe, *logits, targets), None
+        hidden, of_teacher, targets = part
+        logits = Signals(hidden, head).shown(hidden)
+        return sums + _chunk_sums(recipe, logits, teacher.shown(of_teacher), targets), None
 
-    parts = _chunks((hidden, teacher.hidden, targets), chunk)
+    parts = chunks((hidden, teacher.positions, targets), chunk)
     sums, _ = jax.lax.scan(add, jnp.zeros(len(recipe)), parts)
     return _weighted(recipe, sums), sums
 
 
-def _sums_and_gradient(recipe: Recipe, chunk: int, hidden, head, teacher: Signals, targets):
+def _sums_and_gradient(recipe: Recipe, chunk: int, hidden, head, teacher: Teacher, targets):
     dtype = hidden.dtype
 
     def add(carry: tuple, part: tuple) -> tuple[tuple, jax.Array]:
         sums, to_head = carry
-        hidden, teacher_hidden, targets = part
-        teacher_logits = _logits(teacher_hidden, teacher.head)
+        hidden, of_teacher, targets = part
+        shown = teacher.shown(of_teacher)
 
         def loss(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-            sums = _chunk_sums(recipe, logits, teacher_logits, targets)
+            sums = _chunk_sums(recipe, logits, shown, targets)
             return _weighted(recipe, sums), sums
 
-        to_logits, own = jax.grad(loss, has_aux=True)(_logits(hidden, head))
+        to_logits, own = jax.grad(loss, has_aux=True)(Signals(hidden, head).shown(hidden))
         to_logits = to_logits.astype(dtype)
         to_hidden = _product("bcv,vd->bcd", to_logits, head.astype(dtype)).astype(dtype)
         to_head = to_head + _product("bcv,bcd->vd", to_logits, hidden)
         return (sums + own, to_head), to_hidden
 
-    parts = _chunks((hidden, teacher.hidden, targets), chunk)
+    parts = chunks((hidden, teacher.positions, targets), chunk)
     start = jnp.zeros(len(recipe)), jnp.zeros(head.shape, jnp.float32)
     (sums, to_head), to_hidden = jax.lax.scan(add, start, parts)
     value = _weighted(recipe, sums), sums
-    return value, (_joined(to_hidden, hidden.shape[1]), to_head.astype(head.dtype))
+    return value, (joined(to_hidden, hidden.shape[1]), to_head.astype(head.dtype))
 
 
 def _scale_gradient(recipe: Recipe, chunk: int, gradients: tuple, cotangent: tuple):
@@ -85,13 +86,7 @@ def _product(letters: str, a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.einsum(letters, a, b, preferred_element_type=jnp.float32)
 
 
-def _logits(hidden: jax.Array, head: jax.Array) -> jax.Array:
-    return _product("bcd,vd->bcv", hidden, head.astype(hidden.dtype))
-
-
-def _chunk_sums(
-    recipe: Recipe, student: jax.Array, teacher: jax.Array, targets: Targets
-) -> jax.Array:
+def _chunk_sums(recipe: Recipe, student: jax.Array, teacher: Any, targets: Targets) -> jax.Array:
     losses = [objective.per_token(student, teacher, targets.labels) for objective in recipe]
     return jnp.stack([jnp.where(targets.mask, loss, 0.0).sum() for loss in losses])
 
@@ -100,7 +95,7 @@ def _weighted(recipe: Recipe, sums: jax.Array) -> jax.Array:
     return sums @ jnp.asarray([objective.weight for objective in recipe], jnp.float32)
 
 
-def _chunks(tree, chunk: int):
+def chunks(tree, chunk: int):
     """[b, t, ...] -> [t / chunk, b, chunk, ...], padded with zeros (mask False) at the end."""
 
     def split(x: jax.Array) -> jax.Array:
@@ -112,7 +107,7 @@ def _chunks(tree, chunk: int):
     return jax.tree.map(split, tree)
 
 
-def _joined(parts: jax.Array, time: int) -> jax.Array:
-    """The inverse of `_chunks` for one array."""
+def joined(parts: jax.Array, time: int) -> jax.Array:
+    """The inverse of `chunks` for one array."""
     count, batch, chunk, *rest = parts.shape
     return parts.swapaxes(0, 1).reshape(batch, count * chunk, *rest)[:, :time]

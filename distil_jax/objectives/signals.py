@@ -2,8 +2,23 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
+
+
+class Teacher(Protocol):
+    """A teacher's side of token objectives: Signals, or what objectives.stored keeps of them.
+
+    positions: arrays [b, t, ...], which are cut into chunks. `shown` makes of a chunk what
+    `TokenObjective.per_token` is given.
+    """
+
+    @property
+    def positions(self) -> Any: ...
+
+    def shown(self, part: Any) -> Any: ...
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["hidden", "head"], meta_fields=[])
@@ -16,6 +31,15 @@ class Signals:
 
     hidden: jax.Array
     head: jax.Array
+
+    @property
+    def positions(self) -> jax.Array:
+        return self.hidden
+
+    def shown(self, part: jax.Array) -> jax.Array:
+        """Hidden states of some positions [b, c, d] -> their logits [b, c, v] float32."""
+        head = self.head.astype(part.dtype)
+        return jnp.einsum("bcd,vd->bcv", part, head, preferred_element_type=jnp.float32)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["labels", "mask"], meta_fields=[])
