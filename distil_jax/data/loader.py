@@ -1,13 +1,13 @@
 """Training batches: grain reads ahead in threads and knows its position."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import grain
 import numpy as np
 
-from distil_jax.data.batch import SpeechBatch, make_batch, padded_length
+from distil_jax.data.batch import SpeechBatch, StoredSignals, make_batch, padded_length
 from distil_jax.data.order import BatchOrder
 from distil_jax.data.targets import Target, TargetTokens, build_target
 
@@ -17,8 +17,9 @@ class Example:
     """A labelled clip to train on.
 
     load: reads its samples. prefix: start, language and task tokens. label: what the teacher
-    generated. previous: the label of the clip before it of the same speaker, or None. seconds: of
-    its samples, known without reading them.
+    generated. previous: the label of the clip before it of the same speaker, or None. corpus: whose
+    ids are its own. stored: reads it out of a signals cache; the sound is left unread where the
+    cache has what the encoder made of it. seconds: of its samples, known without reading them.
     """
 
     id: str
@@ -26,6 +27,8 @@ class Example:
     prefix: list[int]
     label: list[int]
     previous: list[int] | None = None
+    corpus: str = ""
+    stored: Callable[[], StoredSignals] | None = None
     seconds: float = field(kw_only=True)
 
 
@@ -65,7 +68,7 @@ def make_loader(examples: Sequence[Example], ids: TargetTokens, config: LoaderCo
     """
     order = BatchOrder([len(e.label) for e in examples], config.batch_size, config.seed)
     chances = np.array([config.timestamp_probability, config.previous_text_probability])
-    longest = max(len(_target(example, ids, *(chances > 0))) for example in examples)
+    longest = max(len(target_of(example, ids, *(chances > 0))) for example in examples)
     padded_length(longest, config.target_lengths)
     rows = range(config.batch_size) if config.rows is None else config.rows
 
@@ -73,9 +76,12 @@ def make_loader(examples: Sequence[Example], ids: TargetTokens, config: LoaderCo
         def random_map(self, element: int, rng: np.random.Generator) -> SpeechBatch:
             chosen = [examples[i] for i in order[element]]
             # Both draws are made whether or not they matter, so that later draws do not move.
-            targets = [_target(example, ids, *(rng.random(2) < chances)) for example in chosen]
-            clips = [chosen[row].load() for row in rows]
-            batch = make_batch(clips, targets, config.target_lengths, config.clip_samples)
+            targets = [target_of(example, ids, *(rng.random(2) < chances)) for example in chosen]
+            own = [chosen[row] for row in rows]
+            stored = [example.stored() for example in own if example.stored]
+            deaf = bool(stored) and stored[0].encoded is not None
+            clips = [] if deaf else [example.load() for example in own]
+            batch = make_batch(clips, targets, config.target_lengths, config.clip_samples, stored)
             return replace(batch, seconds=np.array([e.seconds for e in chosen], np.float32))
 
     numbers = grain.MapDataset.range(np.iinfo(np.int32).max).seed(config.seed)
@@ -83,7 +89,28 @@ def make_loader(examples: Sequence[Example], ids: TargetTokens, config: LoaderCo
     return iter(numbers.random_map(Load()).to_iter_dataset(options))  # pyright: ignore[reportReturnType]
 
 
-def _target(example: Example, ids: TargetTokens, timestamps: bool, previous: bool) -> Target:
+def ordered_batches(
+    groups: Sequence[Sequence[Example]], ids: TargetTokens, config: LoaderConfig
+) -> Iterator[SpeechBatch]:
+    """A batch of each group, in their order, filled up with its last example; read in threads.
+
+    Every probability must be 0 or 1.
+    """
+    kinds = config.timestamp_probability == 1, config.previous_text_probability == 1
+
+    def load(group: Sequence[Example]) -> SpeechBatch:
+        targets = [target_of(example, ids, *kinds) for example in group]
+        clips = [example.load() for example in group]
+        fill = config.batch_size - len(group)
+        targets, clips = targets + targets[-1:] * fill, clips + clips[-1:] * fill
+        return make_batch(clips, targets, config.target_lengths, config.clip_samples)
+
+    options = grain.ReadOptions(config.threads, config.read_ahead)
+    return iter(grain.MapDataset.source(groups).map(load).to_iter_dataset(options))
+
+
+def target_of(example: Example, ids: TargetTokens, timestamps: bool, previous: bool) -> Target:
+    """With or without its timestamps and the text before it, where it has them."""
     return build_target(
         ids,
         example.prefix,

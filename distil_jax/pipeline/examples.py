@@ -7,11 +7,12 @@ from functools import partial
 import numpy as np
 
 from distil_jax import processes
-from distil_jax.data.loader import Example
+from distil_jax.data.loader import Example, LoaderConfig
 from distil_jax.data.speech import Clip, Corpus, load_clip
 from distil_jax.data.targets import TargetTokens
 from distil_jax.errors import UserError
 from distil_jax.labelling.store import LabelStore
+from distil_jax.models.log_mel import CLIP_SAMPLES
 from distil_jax.models.vocabulary import Vocabulary
 from distil_jax.pipeline.label import all_labels, filter_scores, label_stores
 from distil_jax.pipeline.session import Session
@@ -24,6 +25,19 @@ def target_tokens(vocabulary: Vocabulary, max_length: int) -> TargetTokens:
         no_timestamps=vocabulary.no_timestamps,
         first_timestamp=vocabulary.first_timestamp,
         max_length=max_length,
+    )
+
+
+def loader_config(session: Session, batch_size: int) -> LoaderConfig:
+    """How the training data are read, in batches of so many clips."""
+    train, positions = session.config.train, session.student_config.max_target_positions
+    return LoaderConfig(
+        batch_size=batch_size,
+        seed=session.config.seed,
+        target_lengths=sorted({min(length, positions) for length in train.target_lengths}),
+        clip_samples=CLIP_SAMPLES,
+        timestamp_probability=train.timestamp_probability,
+        previous_text_probability=train.previous_text_probability,
     )
 
 
@@ -81,7 +95,9 @@ def _example(
 ) -> Example:
     vocabulary, task = session.teacher.vocabulary, session.config.label.task
     prefix = vocabulary.prefix(row["language"], task, timestamps=True)
-    return Example(row["id"], load, prefix, row["tokens"], previous, seconds=row["duration"])
+    return Example(
+        row["id"], load, prefix, row["tokens"], previous, row["corpus"], seconds=row["duration"]
+    )
 
 
 def _sources(session: Session) -> dict[str, Corpus | LabelStore]:
