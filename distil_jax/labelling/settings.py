@@ -1,6 +1,6 @@
 """The settings of decoding and labelling."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -27,3 +27,21 @@ class DecodeConfig(Settings):
 class LabelConfig(DecodeConfig):
     # Utterances in a file of labels: what a kill may cost is the work on one file.
     shard_size: int = Field(default=512, ge=1)
+
+
+class SignalsConfig(Settings):
+    """The signals cache: what the teacher shows of each clip, written once, read in each epoch."""
+
+    # How many of the most probable tokens are kept at each position (the others as one sum, at the
+    # temperature of the recipe's kl); all: the whole distribution, exact at any temperature.
+    top_k: Annotated[int, Field(ge=1)] | Literal["all"] = 32
+    # Keep what the encoder makes of each clip, too: training then reads no sound, and of the models
+    # only the student's decoder runs. For a frozen encoder alone.
+    encoder_states: bool = False
+    # Of what is stored.
+    dtype: Literal["float16", "float32"] = "float16"
+    # Clips in a file: what a kill may cost is the work on one file.
+    shard_size: int = Field(default=128, ge=1)
+    # The folder of a run of the same teacher, data and settings whose cache is read; null: this
+    # run makes its own.
+    path: str | None = None
