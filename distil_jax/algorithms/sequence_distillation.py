@@ -17,12 +17,14 @@ import optax
 from jax.sharding import Mesh
 
 from distil_jax.data.batch import SpeechBatch
+from distil_jax.errors import ConfigError
+from distil_jax.labelling.settings import SignalsConfig
 from distil_jax.mesh import Rules, place, replicated, use_mesh
 from distil_jax.models.architecture import Architecture, ModelConfig, architecture_of
 from distil_jax.models.layers import Compute
 from distil_jax.models.placing import shardings
 from distil_jax.models.quantized import WeightDtype, storage, store
-from distil_jax.objectives import LossTerm, Targets, weighted_loss
+from distil_jax.objectives import LossTerm, Targets, Teacher, weighted_loss
 from distil_jax.training.optimizer import (
     cast,
     join_frozen,
@@ -43,7 +45,8 @@ class SequenceDistillation:
     the student's are where training starts. For `lower` they may be shapes. rules, teacher_rules:
     how the student's and the teacher's parameters are laid out. teacher_weights: how the teacher's
     lie in memory; an encoder that it shares with the student stays in the compute dtype, because
-    the student is exported with the exact one.
+    the student is exported with the exact one. signals: of the cache that batches carry in place of
+    a teacher, None where it runs here.
     """
 
     teacher_config: ModelConfig
@@ -57,6 +60,14 @@ class SequenceDistillation:
     rules: Rules
     teacher_rules: Rules
     teacher_weights: WeightDtype = "auto"
+    signals: SignalsConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self._states_are_stored and not self.shares_encoder:
+            raise ConfigError(
+                "signals.encoder_states: the student's encoder is not the teacher's, so what that "
+                "made of the clips is of no use to it; set it to false"
+            )
 
     def init(self) -> TrainState:
         trained = cast(self._split[0], jnp.float32)
@@ -95,9 +106,14 @@ class SequenceDistillation:
         own = model.encoder_flops(self.student_config)
         if not self.shares_encoder:
             student += own if not encoder_frozen else type(own)(own.forward)
+        encoder = model.encoder_flops(self.teacher_config).forward
+        teacher = model.decoder_flops(self.teacher_config, tokens).forward
+        if self.signals is not None:
+            teacher = 0.0
+            encoder *= self.shares_encoder and not self._states_are_stored
         return {
-            "encoder_forward": clips * model.encoder_flops(self.teacher_config).forward,
-            "teacher_forward": clips * model.decoder_flops(self.teacher_config, tokens).forward,
+            "encoder_forward": clips * encoder,
+            "teacher_forward": clips * teacher,
             "student_forward": clips * student.forward,
             "student_backward": clips * student.backward,
         }
@@ -109,6 +125,10 @@ class SequenceDistillation:
         return self._encoder_frozen and jax.tree.all(
             jax.tree.map(lambda a, b: a is b or np.array_equal(a, b), teacher, student)
         )
+
+    @property
+    def _states_are_stored(self) -> bool:
+        return self.signals is not None and self.signals.encoder_states
 
     @property
     def _model(self) -> Architecture:
@@ -141,9 +161,9 @@ class SequenceDistillation:
     @cached_property
     def _fixed(self) -> dict:
         frozen = dict(self._split[1])
-        if self.shares_encoder:
+        if self._states_are_stored or (self.signals is None and self.shares_encoder):
             del frozen["encoder"]
-        return {"teacher": self.teacher_params, "frozen": frozen}
+        return {"teacher": {} if self.signals else self.teacher_params, "frozen": frozen}
 
     @cached_property
     def _fixed_shardings(self) -> dict:
@@ -158,8 +178,8 @@ class SequenceDistillation:
         def form(params: dict, weights: WeightDtype) -> dict:
             return storage(self._model.NAME_TABLE, params, weights, self.compute.dtype)
 
-        teacher = form(self.teacher_params, self.teacher_weights)
-        if self.shares_encoder:
+        teacher = form(self._fixed["teacher"], self.teacher_weights)
+        if teacher and self.shares_encoder:
             teacher |= form({"encoder": self.teacher_params["encoder"]}, "auto")
         return {"teacher": teacher, "frozen": form(self._fixed["frozen"], "auto")}
 
@@ -212,16 +232,12 @@ class SequenceDistillation:
         return self._apply(state, gradients, loss, {n: sums[n] / counts[n] for n in sums})
 
     def _loss(self, constants: dict, counts: dict, trained: dict, batch: SpeechBatch):
-        teacher = self._model.bind(self.teacher_config, self.compute, constants["teacher"])
-        frozen = constants["frozen"]
-        if self.shares_encoder:
-            frozen = {**frozen, "encoder": constants["teacher"]["encoder"]}
-        student = self._model.bind(self.student_config, self.compute, join_frozen(trained, frozen))
-
-        encoded = jax.lax.stop_gradient(teacher.encode(batch.samples))
-        student_encoded = encoded if self.shares_encoder else student.encode(batch.samples)
-        seen_teacher = jax.lax.stop_gradient(teacher.signals(batch.inputs, encoded))
-        seen_student = student.signals(batch.inputs, student_encoded)
+        params = join_frozen(trained, self._frozen(constants))
+        student = self._model.bind(self.student_config, self.compute, params)
+        seen_teacher, encoded = self._teacher_signals(constants, batch)
+        if encoded is None or not self.shares_encoder:
+            encoded = student.encode(batch.samples)
+        seen_student = student.signals(batch.inputs, encoded)
         targets = Targets(batch.labels, batch.mask)
         loss, sums = weighted_loss(
             tuple(self.objectives),
@@ -237,6 +253,31 @@ class SequenceDistillation:
         """How many positions of every clip make up the tokens that a device has logits of."""
         shards = math.prod(self.mesh.shape[axis] for axis in self.rules.batch)
         return max(1, self.config.loss_chunk * shards // len(batch.inputs))
+
+    def _teacher_signals(
+        self, constants: dict, batch: SpeechBatch
+    ) -> tuple[Teacher, jax.Array | None]:
+        """What the teacher shows, and what its encoder made of the clips: of a cache, or made now.
+
+        The second is None where the cache has no such states.
+        """
+        if self.signals is not None:
+            assert batch.teacher is not None
+            states = batch.encoded
+            return batch.teacher, None if states is None else states.astype(self.compute.dtype)
+        teacher = self._model.bind(self.teacher_config, self.compute, constants["teacher"])
+        encoded = jax.lax.stop_gradient(teacher.encode(batch.samples))
+        return jax.lax.stop_gradient(teacher.signals(batch.inputs, encoded)), encoded
+
+    def _frozen(self, constants: dict) -> dict:
+        """The student's frozen parameters, its encoder's wherever they are."""
+        if self._states_are_stored:
+            # Nothing reads them: their shapes will do, and they are on no device.
+            shapes = shapes_of(self.student_params["encoder"], self.compute.dtype)
+            return {**constants["frozen"], "encoder": shapes}
+        if self.signals is None and self.shares_encoder:
+            return {**constants["frozen"], "encoder": constants["teacher"]["encoder"]}
+        return constants["frozen"]
 
     def _apply(self, state: TrainState, gradients: dict, loss: jax.Array, means: dict):
         """The optimizer's update; an unsound gradient leaves the state as it is and says so."""

@@ -1,0 +1,207 @@
+"""Training on a teacher's stored signals: the same losses and students as with the teacher."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from distil_jax.algorithms.sequence_distillation import SequenceDistillation
+from distil_jax.data.batch import SpeechBatch, StoredSignals, make_batch
+from distil_jax.data.targets import Target
+from distil_jax.errors import ConfigError
+from distil_jax.labelling.settings import SignalsConfig
+from distil_jax.labelling.teacher_signals import TeacherSignals
+from distil_jax.mesh import MeshConfig, split_batch
+from distil_jax.models.layers import Compute
+from distil_jax.models.whisper import WhisperConfig, bind, init
+from tests.made_up_training import TOKENS, TRAIN, VOCABULARY, batch, distillation, teacher
+
+TEMPERATURE = 2.0  # of the recipe's kl
+STEPS = 3
+EXACT = SignalsConfig(top_k="all", dtype="float32")
+EXACT_STATES = SignalsConfig(top_k="all", dtype="float32", encoder_states=True)
+SMALL = SignalsConfig(top_k=8, encoder_states=True)
+
+
+@cache
+def maker(config: SignalsConfig) -> tuple[TeacherSignals, dict]:
+    plain = distillation()
+    made = TeacherSignals(
+        plain.teacher_config, config, TEMPERATURE, 3, plain.mesh, plain.rules, Compute()
+    )
+    return made, made.place(plain.teacher_params)
+
+
+@cache
+def stored(config: SignalsConfig, seed: int) -> list[StoredSignals]:
+    made, params = maker(config)
+    return made(params, batch(seed), [TOKENS] * len(batch().inputs))
+
+
+def cached_batch(config: SignalsConfig, seed: int) -> SpeechBatch:
+    """The batch of that seed as the loader makes it of a cache."""
+    plain = batch(seed)
+    targets = [Target(*row) for row in zip(plain.inputs, plain.labels, plain.mask, strict=True)]
+    clips: Sequence[np.ndarray] = [] if config.encoder_states else list(plain.samples)
+    return make_batch(clips, targets, [TOKENS], plain.samples.shape[1], stored(config, seed))
+
+
+def train(
+    algorithm: SequenceDistillation, config: SignalsConfig | None
+) -> tuple[list[dict], dict, SequenceDistillation]:
+    algorithm = replace(algorithm, signals=config)
+    state, seen = algorithm.init(), []
+    where = split_batch(algorithm.mesh, algorithm.rules)
+    for step in range(STEPS):
+        made = batch(step) if config is None else cached_batch(config, step)
+        state, metrics = algorithm.step(state, jax.device_put(made, where))
+        seen.append({name: float(value) for name, value in metrics.items()})
+    return seen, algorithm.student(jax.device_get(state.params)), algorithm
+
+
+@cache
+def live() -> tuple[list[dict], dict]:
+    return train(distillation(), None)[:2]
+
+
+def assert_live(metrics: list[dict], params: dict) -> None:
+    for ours, theirs in zip(metrics, live()[0], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), params, live()[1])
+
+
+@pytest.mark.parametrize("config", [EXACT, EXACT_STATES], ids=["distributions", "states too"])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 4, 1)])
+def test_whole_distributions_train_the_same_student(config, shape):
+    strategy = "dp" if shape == (1, 1, 1) else "fsdp"
+    mesh = MeshConfig.model_validate({"strategy": strategy, "shape": shape})
+    assert_live(*train(distillation(mesh=mesh), config)[:2])
+
+
+def test_micro_batches_train_the_same_student():
+    halves = TRAIN.model_copy(update={"accumulation": 2})
+    assert_live(*train(distillation(halves), EXACT_STATES)[:2])
+
+
+def test_most_tokens_in_float16_stay_near():
+    """Of 90 of 96, because this teacher is sure of nothing."""
+    metrics, _, _ = train(distillation(), SignalsConfig(top_k=90, encoder_states=True))
+    for ours, theirs in zip(metrics, live()[0], strict=True):
+        assert ours["good"]
+        assert ours["cross_entropy"] == pytest.approx(theirs["cross_entropy"], rel=2e-3)
+        assert 0.9 * theirs["kl"] < ours["kl"] < 1.002 * theirs["kl"]  # merging only loses
+
+
+def test_an_encoder_of_its_own_learns_with_stored_distributions():
+    own = TRAIN.model_copy(update={"freeze": ("decoder.positions",)})
+    metrics, _, _ = train(distillation(own), EXACT)
+    wanted, _, _ = train(distillation(own), None)
+    for ours, theirs in zip(metrics, wanted, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    with pytest.raises(ConfigError, match=r"encoder_states: the student's encoder is not the"):
+        replace(distillation(own), signals=EXACT_STATES)
+
+
+def test_what_is_stored_needs_no_place_on_a_device():
+    plain = distillation()
+    constants = {
+        config: replace(plain, signals=config).abstract_constants()
+        for config in (None, EXACT, EXACT_STATES)
+    }
+    assert set(constants[None]["teacher"]) == {"encoder", "decoder"}
+    assert constants[EXACT]["teacher"] == constants[EXACT_STATES]["teacher"] == {}
+    assert "encoder" in constants[EXACT]["frozen"]
+    assert "encoder" not in constants[EXACT_STATES]["frozen"]
+
+
+def test_what_is_stored_costs_nothing():
+    plain, made = distillation(), batch()
+    flops = {
+        config: replace(plain, signals=config).flops(made) for config in (None, EXACT, EXACT_STATES)
+    }
+    assert flops[EXACT] == {**flops[None], "teacher_forward": 0}
+    assert flops[EXACT_STATES] == {**flops[EXACT], "encoder_forward": 0}
+    own = distillation(TRAIN.model_copy(update={"freeze": ("decoder.positions",)}))
+    dear = own.flops(made)
+    cheap = replace(own, signals=EXACT).flops(made)
+    assert cheap == {**dear, "teacher_forward": 0, "encoder_forward": 0}
+
+
+def test_bfloat16_products_of_stored_states():
+    config = SignalsConfig(top_k=8, encoder_states=True)
+    metrics, _, algorithm = train(distillation(compute=Compute(dtype="bfloat16")), config)
+    assert metrics[0]["cross_entropy"] == pytest.approx(live()[0][0]["cross_entropy"], rel=2e-2)
+    assert all(each["good"] for each in metrics)
+    assert {a.dtype.name for a in jax.tree.leaves(algorithm.init().params)} == {"float32"}
+
+
+def test_a_batch_of_shapes_lowers_to_the_same_step():
+    """As planning does, where there is no cache yet."""
+    algorithm = replace(distillation(), signals=SMALL)
+    made = cached_batch(SMALL, 0)
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), made)
+    told = maker(SMALL)[0].shapes(algorithm.teacher_params, len(made.inputs), TOKENS)
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), told) == jax.tree.map(
+        lambda a: (a.shape, a.dtype), (shapes.teacher, shapes.encoded)
+    )
+    assert algorithm.lower(shapes).in_tree
+
+
+def plain_distributions(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(probabilities [b, t, v], encoder states) of the teacher, written out in numpy float64."""
+    config, params = teacher()
+    model: Any = bind(config, Compute(), params)
+    encoded = model.encode(batch(seed).samples)
+    signals = model.signals(batch(seed).inputs, encoded)
+    logits = np.asarray(signals.hidden, np.float64) @ np.asarray(signals.head, np.float64).T
+    powers = np.exp(logits / TEMPERATURE)
+    return powers / powers.sum(-1, keepdims=True), np.asarray(encoded)
+
+
+def test_the_cache_has_what_the_teacher_shows():
+    probabilities, encoded = plain_distributions(0)
+    rows = stored(SMALL, 0)
+    for row, wanted, states in zip(rows, probabilities, encoded, strict=True):
+        assert row.tokens is not None
+        assert row.encoded is not None
+        assert (row.log_probs.dtype, row.tokens.dtype) == (np.float16, np.uint16)
+        of_tokens = np.take_along_axis(wanted, row.tokens.astype(int), axis=-1)
+        assert of_tokens.min() >= np.sort(wanted, axis=-1)[:, -8].min() * (1 - 1e-4)
+        np.testing.assert_allclose(
+            np.exp(row.log_probs[:, :-1].astype(float)), of_tokens, rtol=5e-3
+        )
+        rest = 1 - of_tokens.sum(-1)
+        np.testing.assert_allclose(np.exp(row.log_probs[:, -1].astype(float)), rest, rtol=5e-3)
+        np.testing.assert_allclose(row.encoded, states, rtol=1e-3, atol=1e-3)
+        assert (row.seconds, row.temperature) == (30.0, TEMPERATURE)
+
+
+@pytest.mark.parametrize("config", [EXACT, EXACT_STATES, SMALL, SignalsConfig(top_k=3)])
+def test_its_bytes_are_told_beforehand(config):
+    of_position, of_clip = maker(config)[0].bytes_of(teacher()[1])
+    row = stored(config, 0)[0]
+    arrays = [a for a in (row.log_probs, row.tokens, row.encoded) if a is not None]
+    assert of_clip + TOKENS * of_position == sum(a.nbytes for a in arrays)
+
+
+def test_padding_is_not_stored():
+    made, params = maker(SMALL)
+    lengths = [7, 2, 1]
+    rows = made(params, batch(), lengths)
+    assert [len(row.log_probs) for row in rows] == lengths
+    for row, whole in zip(rows, stored(SMALL, 0), strict=False):
+        np.testing.assert_array_equal(row.log_probs, whole.log_probs[: len(row.log_probs)])
+
+
+def test_ids_take_four_bytes_only_where_two_are_too_few():
+    config, _ = teacher()
+    large = WhisperConfig(**{**config.model_dump(), "vocab_size": 2**16 + 1})
+    assert config.vocab_size == VOCABULARY
+    made = replace(maker(SMALL)[0], model=large)
+    params = jax.eval_shape(lambda: init(large))
+    shown: Any = made.shapes(params, 1, 1)[0]
+    assert shown.tokens.dtype == np.int32
