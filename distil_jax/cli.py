@@ -45,6 +45,12 @@ STAGES = (
         "configs/quickstart.yaml filter.max_error_rate=10",
     ),
     (
+        "cache",
+        "cache",
+        "Keep the teacher's distributions of the kept clips on disk, where the config asks for it.",
+        "configs/quickstart.yaml signals.top_k=32 signals.encoder_states=true",
+    ),
+    (
         "train",
         "train",
         "Cut the student from the teacher and train it on the kept clips.",

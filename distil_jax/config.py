@@ -11,7 +11,7 @@ from distil_jax.data.speech import SpeechConfig
 from distil_jax.evaluation.settings import EvaluateConfig
 from distil_jax.export.settings import ExportConfig
 from distil_jax.labelling.filters import FilterConfig
-from distil_jax.labelling.settings import LabelConfig
+from distil_jax.labelling.settings import LabelConfig, SignalsConfig
 from distil_jax.mesh import MeshConfig
 from distil_jax.objectives import AnyObjective, LossTerm
 from distil_jax.run import RunFolder
@@ -74,6 +74,8 @@ class RunConfig(Settings):
     data: DataConfig
     label: LabelConfig = LabelConfig()
     filter: FilterConfig = FilterConfig()
+    # Keep what the teacher shows on disk, and train on that. null: the teacher runs in each step.
+    signals: SignalsConfig | None = None
     student: StudentConfig
     objectives: tuple[AnyObjective, ...] = Field(min_length=1)
     train: TrainConfig = TrainConfig()
@@ -89,6 +91,25 @@ class RunConfig(Settings):
         if twice:
             raise ValueError(f"{', '.join(twice)} stands there twice; each may be listed once")
         return objectives
+
+    @model_validator(mode="after")
+    def _signals_stay(self) -> "RunConfig":
+        """A cache holds one target of each clip, and one encoder's states."""
+        if self.signals is None:
+            return self
+        for key in ("timestamp_probability", "previous_text_probability"):
+            chance = getattr(self.train, key)
+            if chance not in (0, 1):
+                raise ValueError(
+                    f"train.{key} is {chance}, so that targets vary from epoch to epoch; with a "
+                    f"signals cache it must be 0 or 1 (or signals=null)"
+                )
+        if self.signals.encoder_states and "encoder" not in self.train.freeze:
+            raise ValueError(
+                "signals.encoder_states is true, but the student's encoder is trained: the states "
+                "of another are of no use. Set it to false, or add encoder to train.freeze"
+            )
+        return self
 
     @property
     def folder(self) -> RunFolder:

@@ -33,6 +33,10 @@ class RunFolder:
         return self.root / "filter"
 
     @property
+    def signals(self) -> Path:
+        return self.root / "signals"
+
+    @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
 

@@ -16,13 +16,18 @@ from distil_jax.mesh import Rules, replicated, split_batch, use_mesh
 from distil_jax.models.architecture import ModelConfig, architecture_of
 from distil_jax.models.layers import Compute
 from distil_jax.models.log_mel import CLIP_SAMPLES
+from distil_jax.models.quantized import WeightDtype, storage, store
 from distil_jax.objectives.signals import Teacher
 from distil_jax.objectives.stored import log_probs, top_k
 
 
 @dataclass(frozen=True, eq=False)
 class TeacherSignals:
-    """temperature: of the top k. chunk: positions whose logits are in memory at once."""
+    """temperature: of the top k. chunk: tokens whose logits a device has in memory at once.
+
+    weights: how the decoder's lie on the devices; the encoder's are in the compute dtype, as those
+    of one that a student shares.
+    """
 
     model: ModelConfig
     config: SignalsConfig
@@ -31,11 +36,17 @@ class TeacherSignals:
     mesh: Mesh
     rules: Rules
     compute: Compute
+    weights: WeightDtype = "auto"
 
     def place(self, params: dict) -> dict:
-        """Parameters on every device in the compute dtype."""
-        cast = jax.tree.map(lambda a: a.astype(self.compute.dtype, copy=False), params)
-        return jax.device_put(cast, replicated(self.mesh))
+        """Parameters on every device."""
+        stored = jax.tree.map(store, params, self._storage(params))
+        return jax.device_put(stored, replicated(self.mesh))
+
+    def _storage(self, params: dict) -> dict:
+        table = architecture_of(self.model).NAME_TABLE
+        decoder = storage(table, params, self.weights, self.compute.dtype)
+        return decoder | storage(table, {"encoder": params["encoder"]}, "auto", self.compute.dtype)
 
     def __call__(
         self, params: dict, batch: SpeechBatch, lengths: Sequence[int]
@@ -59,10 +70,9 @@ class TeacherSignals:
 
     def shapes(self, params: dict, clips: int, positions: int) -> tuple[Teacher, Any]:
         """(teacher, encoded) of a batch in the cache, as shapes."""
-        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, self.compute.dtype), params)
         samples = jax.ShapeDtypeStruct((clips, CLIP_SAMPLES), jnp.float32)
         inputs = jax.ShapeDtypeStruct((clips, positions), jnp.int32)
-        return jax.eval_shape(self._compute, shapes, samples, inputs)
+        return jax.eval_shape(self._compute, self._storage(params), samples, inputs)
 
     def bytes_of(self, params: dict) -> tuple[int, int]:
         """What the cache takes (of a target position, of a clip beside its positions)."""
@@ -82,10 +92,11 @@ class TeacherSignals:
         model = architecture_of(self.model).bind(self.model, self.compute, params)
         encoded = model.encode(samples)
         signals = model.signals(inputs, encoded)
+        chunk = max(1, self.chunk * self.mesh.size // len(inputs))
         if self.config.top_k == "all":
-            teacher = log_probs(signals, self.chunk)
+            teacher = log_probs(signals, chunk)
         else:
-            teacher = top_k(signals, self.config.top_k, self.temperature, self.chunk)
+            teacher = top_k(signals, self.config.top_k, self.temperature, chunk)
         kept = jax.tree.map(self._stored, (teacher, encoded))
         return kept if self.config.encoder_states else (kept[0], None)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from distil_jax import processes
 from distil_jax.config import RunConfig
+from distil_jax.pipeline.cache import cache_stage
 from distil_jax.pipeline.evaluate import evaluate_stage
 from distil_jax.pipeline.export import export_stage
 from distil_jax.pipeline.label import filter_stage, label_stage
@@ -20,12 +21,13 @@ Result = dict[str, Any]
 
 
 def run_all(config: RunConfig) -> Result:
-    """Label, filter, train, evaluate, export, report."""
+    """Label, filter, cache (where the config asks for it), train, evaluate, export, report."""
     session = Session(config)
     session.check_inputs()
     results = {
         "label": label_stage(session),
         "filter": filter_stage(session),
+        **({"cache": cache_stage(session)} if config.signals else {}),
         "train": train_stage(session),
         "evaluate": evaluate_stage(session),
         "export": export_stage(session),
@@ -39,6 +41,7 @@ def _verb(stage: Callable[[Session], Result]) -> Callable[[RunConfig], Result]:
 
 label = _verb(label_stage)
 filter_labels = _verb(filter_stage)
+cache = _verb(cache_stage)
 train = _verb(train_stage)
 evaluate = _verb(evaluate_stage)
 export = _verb(export_stage)

@@ -28,14 +28,17 @@ def target_tokens(vocabulary: Vocabulary, max_length: int) -> TargetTokens:
     )
 
 
-def loader_config(session: Session, batch_size: int) -> LoaderConfig:
-    """How the training data are read, in batches of so many clips."""
+def loader_config(
+    session: Session, batch_size: int, rows: Sequence[int] | None = None
+) -> LoaderConfig:
+    """How the training data are read, in batches of so many clips, of which `rows` are loaded."""
     train, positions = session.config.train, session.student_config.max_target_positions
     return LoaderConfig(
         batch_size=batch_size,
         seed=session.config.seed,
         target_lengths=sorted({min(length, positions) for length in train.target_lengths}),
         clip_samples=CLIP_SAMPLES,
+        rows=rows,
         timestamp_probability=train.timestamp_probability,
         previous_text_probability=train.previous_text_probability,
     )

@@ -16,6 +16,7 @@ from distil_jax.models.log_mel import CLIP_SAMPLES
 from distil_jax.models.placing import placements
 from distil_jax.pipeline.compiled import Compiled, Step, bytes_on_a_device
 from distil_jax.pipeline.planned import PlannedSession
+from distil_jax.pipeline.signals import stored_shapes
 from distil_jax.pipeline.train import make_algorithm
 from distil_jax.scaling.roofline import Work
 from distil_jax.topology import Target, local_target, tpu_target
@@ -122,12 +123,17 @@ def _batch(session: PlannedSession, clips: int, tokens: int) -> SpeechBatch:
     def array(dtype: Any, *sides: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((clips, *sides), dtype, sharding=where)
 
+    teacher, encoded = jax.tree.map(
+        lambda a: array(a.dtype, *a.shape[1:]), stored_shapes(session, clips, tokens)
+    )
     return SpeechBatch(
-        samples=array(jnp.float32, CLIP_SAMPLES),
+        samples=array(jnp.float32, CLIP_SAMPLES) if encoded is None else None,
         seconds=array(jnp.float32),
         inputs=array(jnp.int32, tokens),
         labels=array(jnp.int32, tokens),
         mask=array(jnp.bool_, tokens),
+        teacher=teacher,
+        encoded=encoded,
     )
 
 

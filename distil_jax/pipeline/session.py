@@ -127,6 +127,15 @@ class Session:
             )
         split_frozen(self.newborn_student(), train.freeze)
         check_frozen_layers(self.teacher.config, self.student_config, train.freeze)
+        self._check_signals()
+
+    def _check_signals(self) -> None:
+        signals, tokens = self.config.signals, self.teacher.config.vocab_size
+        if signals and signals.top_k != "all" and signals.top_k >= tokens:
+            raise ConfigError(
+                f"signals.top_k: got {signals.top_k}, but the teacher has {tokens} tokens; "
+                f"allowed: 1 to {tokens - 1}, or all"
+            )
 
     def teacher_transcriber(self, decode: DecodeConfig) -> Transcriber:
         return self.transcriber(self.teacher.config, decode, self.config.teacher.weight_dtype)

@@ -10,17 +10,17 @@ from distil_jax import processes
 from distil_jax.algorithms.sequence_distillation import SequenceDistillation
 from distil_jax.allocator import keep_freed_memory
 from distil_jax.data.batch import SpeechBatch, place_batch
-from distil_jax.data.loader import LoaderConfig, make_loader
+from distil_jax.data.loader import make_loader
 from distil_jax.data.speech import Clip
 from distil_jax.errors import UserError
 from distil_jax.evaluation.error_rates import corpus_error_rate
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.mesh import own_rows, split_batch
 from distil_jax.models.layers import Compute
-from distil_jax.models.log_mel import CLIP_SAMPLES
-from distil_jax.pipeline.examples import split_examples, target_tokens
+from distil_jax.pipeline.examples import loader_config, split_examples, target_tokens
 from distil_jax.pipeline.label import filter_scores
 from distil_jax.pipeline.session import Session, compute_dtype
+from distil_jax.pipeline.signals import with_signals
 from distil_jax.run import fingerprint, read_jsonl
 from distil_jax.training.checkpoint import Checkpoints
 from distil_jax.training.loop import Training
@@ -68,6 +68,7 @@ def make_algorithm(session: Session) -> SequenceDistillation:
         rules=config.mesh.rules,
         teacher_rules=config.mesh.teacher_rules,
         teacher_weights=config.teacher.weight_dtype,
+        signals=config.signals,
     )
 
 
@@ -90,6 +91,7 @@ def train_fingerprint(session: Session) -> str:
         [objective.model_dump() for objective in config.objectives],
         config.train.model_dump(exclude={"log_every", "keep_latest", "keep_best"}),
         {name: source.model_dump(mode="json") for name, source in config.data.validation.items()},
+        *([config.signals.model_dump(exclude={"path", "shard_size"})] if config.signals else []),
     )
 
 
@@ -110,23 +112,13 @@ def _training(session: Session, checkpoints: Checkpoints) -> Training:
     config, folder = session.config.train, session.folder
     positions = session.student_config.max_target_positions
     examples, apart = split_examples(session)
+    if session.config.signals:
+        examples = with_signals(session, examples)
     algorithm = make_algorithm(session)
     ids = target_tokens(session.teacher.vocabulary, positions)
     sharding = split_batch(session.mesh, session.config.mesh.rules)
     rows = own_rows(config.batch_size, sharding)
-    loader = make_loader(
-        examples,
-        ids,
-        LoaderConfig(
-            batch_size=config.batch_size,
-            seed=session.config.seed,
-            target_lengths=sorted({min(length, positions) for length in config.target_lengths}),
-            clip_samples=CLIP_SAMPLES,
-            rows=rows,
-            timestamp_probability=config.timestamp_probability,
-            previous_text_probability=config.previous_text_probability,
-        ),
-    )
+    loader = make_loader(examples, ids, loader_config(session, config.batch_size, rows))
     return Training(
         algorithm=algorithm,
         batches=loader,
