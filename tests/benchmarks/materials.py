@@ -71,7 +71,7 @@ def write_batch(path: Path, model: str, tokens: int) -> dict[str, Any]:
     labels = [[*names.encode(" " + text), names.end] for text in clips.texts]
     targets = [build_target(ids, prefix, label) for label in labels]
     batch = make_batch(clips.samples, targets, [tokens], 480_000)
-    np.savez(path, **vars(batch))
+    np.savez(path, **{name: array for name, array in vars(batch).items() if array is not None})
     return {"tokens that count": f"{int(batch.mask.sum())} of {batch.mask.size}"}
 
 

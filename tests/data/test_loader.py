@@ -2,15 +2,24 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
 
-from distil_jax.data.batch import SpeechBatch, make_batch, pad_samples
-from distil_jax.data.loader import Example, Loader, LoaderConfig, make_loader
+from distil_jax.data.batch import SpeechBatch, StoredSignals, make_batch, pad_samples
+from distil_jax.data.loader import (
+    Example,
+    Loader,
+    LoaderConfig,
+    make_loader,
+    ordered_batches,
+    target_of,
+)
 from distil_jax.data.targets import TargetTokens, build_target
 from distil_jax.errors import ConfigError, UserError
+from distil_jax.objectives.stored import TopK
 
 END, START, PREVIOUS, PLAIN, FIRST_TIME = range(100, 105)
 IDS = TargetTokens(END, PREVIOUS, PLAIN, FIRST_TIME)
@@ -180,3 +189,58 @@ def test_a_recording_that_has_gone_stops_the_loader_with_its_reason():
 def test_it_has_no_end():
     batches = loader(batch_size=24)
     assert len(list(islice(iter(lambda: next(batches), None), 50))) == 50
+
+
+def with_stored(number: int, states: bool) -> Example:
+    """An example whose cache tells which one it is, and whose sound cannot be read."""
+    plain = example(number)
+    time = len(target_of(plain, IDS, False, False))
+
+    def stored() -> StoredSignals:
+        log_probs = np.full((time, 3), -number, np.float16)
+        encoded = np.full((5, 2), number, np.float16) if states else None
+        return StoredSignals(log_probs, np.full((time, 2), number, np.uint16), 2.0, encoded, 7.5)
+
+    def unreadable() -> np.ndarray:
+        raise UserError("the sound was read")
+
+    return replace(plain, stored=stored, load=unreadable if states else plain.load)
+
+
+def test_stored_signals_come_with_their_clips_and_padded_as_their_targets():
+    batches = loader([with_stored(i, states=True) for i in range(24)])
+    for batch in taken(batches, 6):
+        assert batch.samples is None
+        assert isinstance(batch.teacher, TopK)
+        assert (batch.teacher.log_probs.shape, batch.teacher.tokens.shape) == (
+            (4, 16, 3),
+            (4, 16, 2),
+        )
+        assert batch.teacher.temperature == 2.0
+        assert batch.encoded.shape == (4, 5, 2)
+        assert batch.seconds.tolist() == [7.5] * 4
+        for row, states in enumerate(batch.encoded):
+            number = int(states[0, 0])
+            time = batch.mask[row].sum()
+            assert set(batch.labels[row, : time - 1]) == {PLAIN, number}
+            assert (batch.teacher.tokens[row, :time] == number).all()
+            assert not batch.teacher.tokens[row, time:].any()
+            assert (batch.teacher.log_probs[row, :time] == -number).all()
+
+
+def test_without_stored_states_the_sound_is_read():
+    batches = taken(loader([with_stored(i, states=False) for i in range(24)]), 6)
+    assert sorted(numbers(batches)) == list(range(24))
+    for batch in batches:
+        assert batch.encoded is None
+        assert (batch.teacher.tokens[:, 0, 0] == batch.samples[:, 0] - 1).all()
+
+
+def test_batches_in_order_are_filled_up():
+    config = replace(CONFIG, timestamp_probability=1.0)
+    found = list(ordered_batches([EXAMPLES[:4], EXAMPLES[4:6], EXAMPLES[9:10]], IDS, config))
+    assert [numbers([batch]) for batch in found] == [[0, 1, 2, 3], [4, 5, 5, 5], [9] * 4]
+    wanted = [target_of(each, IDS, True, False) for each in EXAMPLES[4:6]]
+    for row, target in enumerate(wanted):
+        assert found[1].labels[row, : len(target)].tolist() == target.labels.tolist()
+        assert (target.labels >= FIRST_TIME).any()
