@@ -42,7 +42,7 @@ class SpeechBatch:
     labels: Array
     mask: Array
     teacher: Teacher | None = None
-    encoded: Array | None = None
+    encoded: Array = None
 
 
 class StoredSignals(NamedTuple):

@@ -79,8 +79,8 @@ def make_loader(examples: Sequence[Example], ids: TargetTokens, config: LoaderCo
             targets = [target_of(example, ids, *(rng.random(2) < chances)) for example in chosen]
             own = [chosen[row] for row in rows]
             stored = [example.stored() for example in own if example.stored]
-            deaf = bool(stored) and stored[0].encoded is not None
-            clips = [] if deaf else [example.load() for example in own]
+            heard = not stored or stored[0].encoded is None
+            clips = [example.load() for example in own] if heard else []
             batch = make_batch(clips, targets, config.target_lengths, config.clip_samples, stored)
             return replace(batch, seconds=np.array([e.seconds for e in chosen], np.float32))
 

@@ -21,14 +21,15 @@ from distil_jax.models.whisper import WhisperConfig, bind, init
 from tests.made_up_training import TOKENS, TRAIN, VOCABULARY, batch, distillation, teacher
 
 TEMPERATURE = 2.0  # of the recipe's kl
-STEPS = 3
+STEPS = 2
 EXACT = SignalsConfig(top_k="all", dtype="float32")
 EXACT_STATES = SignalsConfig(top_k="all", dtype="float32", encoder_states=True)
 SMALL = SignalsConfig(top_k=8, encoder_states=True)
 
 
 @cache
-def maker(config: SignalsConfig) -> tuple[TeacherSignals, dict]:
+def _maker(settings: str) -> tuple[TeacherSignals, dict]:
+    config = SignalsConfig.model_validate_json(settings)
     plain = distillation()
     made = TeacherSignals(
         plain.teacher_config, config, TEMPERATURE, 3, plain.mesh, plain.rules, Compute()
@@ -36,10 +37,20 @@ def maker(config: SignalsConfig) -> tuple[TeacherSignals, dict]:
     return made, made.place(plain.teacher_params)
 
 
+def maker(config: SignalsConfig) -> tuple[TeacherSignals, dict]:
+    """(what makes the cache, the teacher's parameters on the device)."""
+    return _maker(config.model_dump_json())
+
+
 @cache
-def stored(config: SignalsConfig, seed: int) -> list[StoredSignals]:
-    made, params = maker(config)
+def _stored(settings: str, seed: int) -> list[StoredSignals]:
+    made, params = _maker(settings)
     return made(params, batch(seed), [TOKENS] * len(batch().inputs))
+
+
+def stored(config: SignalsConfig, seed: int) -> list[StoredSignals]:
+    """What the cache has of the clips of a batch."""
+    return _stored(config.model_dump_json(), seed)
 
 
 def cached_batch(config: SignalsConfig, seed: int) -> SpeechBatch:
@@ -74,10 +85,16 @@ def assert_live(metrics: list[dict], params: dict) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), params, live()[1])
 
 
-@pytest.mark.parametrize("config", [EXACT, EXACT_STATES], ids=["distributions", "states too"])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 4, 1)])
-def test_whole_distributions_train_the_same_student(config, shape):
-    strategy = "dp" if shape == (1, 1, 1) else "fsdp"
+@pytest.mark.parametrize(
+    "config,strategy,shape",
+    [
+        (EXACT, "dp", (1, 1, 1)),
+        (EXACT_STATES, "dp", (1, 1, 1)),
+        (EXACT_STATES, "fsdp", (2, 4, 1)),
+    ],
+    ids=["distributions", "states too", "on eight devices"],
+)
+def test_whole_distributions_train_the_same_student(config, strategy, shape):
     mesh = MeshConfig.model_validate({"strategy": strategy, "shape": shape})
     assert_live(*train(distillation(mesh=mesh), config)[:2])
 
@@ -108,27 +125,26 @@ def test_an_encoder_of_its_own_learns_with_stored_distributions():
 
 def test_what_is_stored_needs_no_place_on_a_device():
     plain = distillation()
-    constants = {
-        config: replace(plain, signals=config).abstract_constants()
+    whole, exact, states = (
+        replace(plain, signals=config).abstract_constants()
         for config in (None, EXACT, EXACT_STATES)
-    }
-    assert set(constants[None]["teacher"]) == {"encoder", "decoder"}
-    assert constants[EXACT]["teacher"] == constants[EXACT_STATES]["teacher"] == {}
-    assert "encoder" in constants[EXACT]["frozen"]
-    assert "encoder" not in constants[EXACT_STATES]["frozen"]
+    )
+    assert set(whole["teacher"]) == {"encoder", "decoder"}
+    assert exact["teacher"] == states["teacher"] == {}
+    assert "encoder" in exact["frozen"]
+    assert "encoder" not in states["frozen"]
 
 
 def test_what_is_stored_costs_nothing():
     plain, made = distillation(), batch()
-    flops = {
-        config: replace(plain, signals=config).flops(made) for config in (None, EXACT, EXACT_STATES)
-    }
-    assert flops[EXACT] == {**flops[None], "teacher_forward": 0}
-    assert flops[EXACT_STATES] == {**flops[EXACT], "encoder_forward": 0}
+    whole, exact, states = (
+        replace(plain, signals=config).flops(made) for config in (None, EXACT, EXACT_STATES)
+    )
+    assert exact == {**whole, "teacher_forward": 0}
+    assert states == {**exact, "encoder_forward": 0}
     own = distillation(TRAIN.model_copy(update={"freeze": ("decoder.positions",)}))
-    dear = own.flops(made)
     cheap = replace(own, signals=EXACT).flops(made)
-    assert cheap == {**dear, "teacher_forward": 0, "encoder_forward": 0}
+    assert cheap == {**own.flops(made), "teacher_forward": 0, "encoder_forward": 0}
 
 
 def test_bfloat16_products_of_stored_states():

@@ -56,6 +56,7 @@ def examples(count: int, vocabulary: int) -> list[Any]:
     for number, each in enumerate(islice(cycle(open_corpus("quickstart", source)), count)):
         length = min(TOKENS - 3, 2 + len((each.text or "").split()) * 4 // 3)
         label = rng.integers(10, vocabulary - 10, length).tolist()
+        assert each.audio is not None
         load = partial(load_clip, each.audio, 0.0)
         found.append(Example(f"{number}", load, [1], label, corpus="quickstart"))
     return found

@@ -233,6 +233,7 @@ def test_without_stored_states_the_sound_is_read():
     assert sorted(numbers(batches)) == list(range(24))
     for batch in batches:
         assert batch.encoded is None
+        assert isinstance(batch.teacher, TopK)
         assert (batch.teacher.tokens[:, 0, 0] == batch.samples[:, 0] - 1).all()
 
 
