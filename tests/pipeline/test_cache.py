@@ -1,5 +1,6 @@
 """Runs with a signals cache: the same student as without, whenever and wherever it was made."""
 
+import importlib
 import logging
 import shutil
 from pathlib import Path
@@ -13,7 +14,9 @@ from distil_jax import pipeline
 from distil_jax.config import load_config
 from distil_jax.errors import ConfigError, UserError
 from distil_jax.labelling.signal_store import SignalStore
+from distil_jax.pipeline.planned import PlannedSession
 from distil_jax.run import RunFolder, read_jsonl
+from distil_jax.topology import local_target
 from tests.pipeline.test_pipeline import contents, write_sounds, write_teacher
 
 EXACT = "signals={top_k: all, dtype: float32, encoder_states: true, shard_size: 5}"
@@ -278,8 +281,11 @@ def test_it_stands_between_filter_and_train(config, tmp_path):
 
 
 def test_the_plan_is_of_the_step_that_will_run(config):
-    def planned(*changes: str) -> float:
-        memory = pipeline.plan(load_config(config, list(changes)), None, False)["train"]["memory"]
-        return memory["arguments_gib"]
+    """Its batch carries the signals, and neither sound nor teacher where none is needed."""
+    planning = importlib.import_module("distil_jax.pipeline.plan")
 
-    assert planned(EXACT) != planned(SMALL) != planned()
+    def planned(*changes: str) -> float:
+        session = PlannedSession(load_config(config, list(changes)), local_target())
+        return planning._plan_training(session)["memory"]["arguments_gib"]
+
+    assert planned("signals.encoder_states=true") < planned(SMALL) < planned()
