@@ -141,6 +141,6 @@ def _teacher(stored: Sequence[StoredSignals], length: int) -> Teacher | None:
 def _padded(rows: Sequence[np.ndarray], length: int) -> np.ndarray:
     """[t, ...] of any t up to `length`, zeros after them -> [b, length, ...]."""
     padded = np.zeros((len(rows), length, *rows[0].shape[1:]), rows[0].dtype)
-    for place, row in zip(padded, rows, strict=True):
-        place[: len(row)] = row
+    for into, row in zip(padded, rows, strict=True):
+        into[: len(row)] = row
     return padded

@@ -1,7 +1,7 @@
 """From labels and scores on disk to examples for the loader."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
