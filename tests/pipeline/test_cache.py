@@ -17,7 +17,8 @@ from distil_jax.labelling.signal_store import SignalStore
 from distil_jax.pipeline.planned import PlannedSession
 from distil_jax.run import RunFolder, read_jsonl
 from distil_jax.topology import local_target
-from tests.pipeline.test_pipeline import contents, write_sounds, write_teacher
+from tests.made_up_inputs import write_sounds, write_teacher
+from tests.pipeline.test_pipeline import contents
 
 EXACT = "signals={top_k: all, dtype: float32, encoder_states: true, shard_size: 5}"
 SMALL = "signals={top_k: 4, shard_size: 5}"
