@@ -42,7 +42,7 @@ def config(tmp_path_factory) -> Path:
         "train": {
             "steps": 3,
             "batch_size": 8,
-            "loss_chunk": 8,
+            "loss_chunk": 64,
             "target_lengths": [16],
             "validation_clips": 1,
             "log_every": 1,
@@ -287,6 +287,6 @@ def test_the_plan_is_of_the_step_that_will_run(config):
 
     def planned(*changes: str) -> float:
         session = PlannedSession(load_config(config, list(changes)), local_target())
-        return planning._plan_training(session)["memory"]["arguments_gib"]
+        return planning._plan_training(session)["memory_gib"]["arguments"]
 
     assert planned("signals.encoder_states=true") < planned(SMALL) < planned()
