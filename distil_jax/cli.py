@@ -110,12 +110,16 @@ def transcribe(
     model: Annotated[
         str, typer.Option("--model", help="student, teacher, or a folder of weights.")
     ] = "student",
+    student: Annotated[
+        str | None, typer.Option("--student", help="The name of the student, of several.")
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Write down what is said in recordings of your own."""
+    rest = audio, model, student
     _finish_together(
-        lambda: _run_stage("transcribe", config, overrides or [], audio, model), as_json, debug
+        lambda: _run_stage("transcribe", config, overrides or [], *rest), as_json, debug
     )
 
 

@@ -14,7 +14,7 @@ from distil_jax.labelling.filters import FilterConfig
 from distil_jax.labelling.settings import LabelConfig, SignalsConfig
 from distil_jax.mesh import MeshConfig
 from distil_jax.objectives import AnyObjective, LossTerm
-from distil_jax.run import RunFolder
+from distil_jax.run import ONLY_STUDENT, RunFolder
 from distil_jax.scaling.settings import PlanConfig
 from distil_jax.settings import Settings
 from distil_jax.students.layer_copy import StudentConfig
@@ -22,8 +22,8 @@ from distil_jax.training.settings import TrainConfig
 
 __all__ = ["DataConfig", "RunConfig", "TeacherConfig", "at_key", "dump_config", "load_config"]
 
-# A corpus's name becomes a folder's, and a step of a dotted override.
-CorpusName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+# The name of a corpus or a student becomes a folder's, and a step of a dotted override.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 class TeacherConfig(Settings):
@@ -42,11 +42,11 @@ class TeacherConfig(Settings):
 
 class DataConfig(Settings):
     # Labelled, filtered and trained on.
-    train: dict[CorpusName, SpeechConfig] = Field(min_length=1)
+    train: dict[Name, SpeechConfig] = Field(min_length=1)
     # Chooses the checkpoint; never trained on.
-    validation: dict[CorpusName, SpeechConfig] = {}
+    validation: dict[Name, SpeechConfig] = {}
     # Compared at the end, teacher beside student.
-    evaluation: dict[CorpusName, SpeechConfig] = {}
+    evaluation: dict[Name, SpeechConfig] = {}
 
     @model_validator(mode="after")
     def _one_source_a_name(self) -> "DataConfig":
@@ -76,7 +76,9 @@ class RunConfig(Settings):
     filter: FilterConfig = FilterConfig()
     # Keep what the teacher shows on disk, and train on that. null: the teacher runs in each step.
     signals: SignalsConfig | None = None
-    student: StudentConfig
+    # One student; or several by name, trained at once, each with a folder in students/ of the run.
+    student: StudentConfig | None = None
+    students: dict[Name, StudentConfig] = {}
     objectives: tuple[AnyObjective, ...] = Field(min_length=1)
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -110,6 +112,23 @@ class RunConfig(Settings):
                 "of another are of no use. Set it to false, or add encoder to train.freeze"
             )
         return self
+
+    @model_validator(mode="after")
+    def _one_student_or_several(self) -> "RunConfig":
+        if (self.student is None) == (not self.students):
+            got = "both `student` and `students`" if self.students else "no student"
+            raise ValueError(
+                f"got {got}; expected either `student: {{decoder_layers: 2}}`, or several with "
+                f"their names, as `students: {{small: {{decoder_layers: 2}}, ...}}`"
+            )
+        if ONLY_STUDENT in self.students:
+            raise ValueError(f"students.{ONLY_STUDENT}: that is what one without a name is called")
+        return self
+
+    @property
+    def named_students(self) -> dict[str, StudentConfig]:
+        """All students of the run by name; a single one is called ONLY_STUDENT."""
+        return {ONLY_STUDENT: self.student} if self.student else self.students
 
     @property
     def folder(self) -> RunFolder:

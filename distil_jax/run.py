@@ -9,12 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+ONLY_STUDENT = "student"  # what a run's student is called where it has no name
+
+
+def of_student(what: str, student: str) -> str:
+    """What a log calls a student's own: `loss`, or `loss.small` of one that has a name."""
+    return what if student == ONLY_STUDENT else f"{what}.{student}"
+
 
 @dataclass(frozen=True)
 class RunFolder:
     """Where each stage of one run keeps what it made."""
 
     root: Path
+
+    def of_student(self, name: str) -> "RunFolder":
+        """Where a student's metrics, evaluation and export are: a folder laid out as a run's.
+
+        That of a run's only student is the run's own.
+        """
+        return self if name == ONLY_STUDENT else RunFolder(self.root / "students" / name)
 
     @property
     def config(self) -> Path:

@@ -18,6 +18,7 @@ from distil_jax.data.batch import place_batch
 from distil_jax.mesh import MeshConfig, own_rows, split_batch
 from distil_jax.processes.ending import finish
 from distil_jax.processes.start import start
+from distil_jax.run import ONLY_STUDENT
 from tests.made_up_training import BATCH, TRAIN, batch, distillation
 
 STEPS = 5
@@ -39,7 +40,8 @@ def five_steps(mesh: MeshConfig) -> dict[str, np.ndarray]:
         own = type(whole)(**{**vars(whole), "samples": whole.samples[rows]})
         state, metrics = algorithm.step(state, place_batch(own, rows, sharding))
         for name in ("loss", "grad_norm"):
-            found[f"{name} {number}"] = np.asarray(jax.device_get(metrics[name]))
+            value = jax.device_get(metrics[ONLY_STUDENT][name])
+            found[f"{name} {number}"] = np.asarray(value)
         if number in (0, STEPS - 1):
             found |= _leaves(f"state {number}", processes.on_host(state))
     return found

@@ -1,6 +1,6 @@
 """Checkpoints of a small state: saved, damaged and read again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from distil_jax.run import ONLY_STUDENT
 from distil_jax.training.checkpoint import Checkpoints
 from distil_jax.training.optimizer import make_optimizer
 from distil_jax.training.settings import OptimizerConfig
@@ -22,10 +23,16 @@ def _noise() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(48, 40)).astype(np.float32)
 
 
-def state(step: int) -> TrainState:
-    kernel = jnp.arange(60.0).reshape(20, 3) + step
-    params = {"block": {"kernel": kernel}, "noise": jnp.asarray(_noise()) * (step + 1)}
-    return TrainState(jnp.int32(step), params, make_optimizer(OptimizerConfig(), 10).init(params))
+def state(step: int, students: Sequence[str] = (ONLY_STUDENT,)) -> TrainState:
+    params = {name: _params(step + 100 * number) for number, name in enumerate(students)}
+    optimizer = make_optimizer(OptimizerConfig(), 10)
+    moments = {name: optimizer.init(each) for name, each in params.items()}
+    return TrainState(jnp.int32(step), params, moments)
+
+
+def _params(number: int) -> dict:
+    kernel = jnp.arange(60.0).reshape(20, 3) + number
+    return {"block": {"kernel": kernel}, "noise": jnp.asarray(_noise()) * (number + 1)}
 
 
 def opened(folder: Path, made_of: str = "this", latest: int = 2, best: int = 1) -> Checkpoints:
@@ -35,7 +42,8 @@ def opened(folder: Path, made_of: str = "this", latest: int = 2, best: int = 1) 
 def saved(folder: Path, rates: dict[int, float | None], latest: int = 2, best: int = 1) -> None:
     with opened(folder, latest=latest, best=best) as checkpoints:
         for step, rate in rates.items():
-            checkpoints.save(step, state(step), {**LOADER, "row": step}, rate)
+            rates_of = {} if rate is None else {ONLY_STUDENT: rate}
+            checkpoints.save(step, state(step), {**LOADER, "row": step}, rates_of)
 
 
 def steps(folder: Path) -> list[int]:

@@ -21,6 +21,7 @@ import optax
 import typer
 
 from distil_jax import cli
+from distil_jax.run import ONLY_STUDENT
 from distil_jax.training.checkpoint import Checkpoints
 from distil_jax.training.loop import Training
 from distil_jax.training.optimizer import make_optimizer
@@ -48,7 +49,8 @@ class Line:
     def init(self) -> TrainState:
         weights = np.random.default_rng(0).normal(size=NUMBERS).astype(np.float32)
         params = {"weights": jnp.asarray(weights)}
-        return TrainState(jnp.int32(0), params, self.optimizer.init(params))
+        moments = {ONLY_STUDENT: self.optimizer.init(params)}
+        return TrainState(jnp.int32(0), {ONLY_STUDENT: params}, moments)
 
     def abstract_state(self) -> TrainState:
         where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -59,13 +61,13 @@ class Line:
 
     @partial(jax.jit, static_argnums=0)
     def step(self, state: TrainState, batch: jax.Array) -> tuple[TrainState, dict]:
-        loss, slope = jax.value_and_grad(lambda w: ((w - batch) ** 2).mean())(
-            state.params["weights"]
-        )
-        updates, moments = self.optimizer.update({"weights": slope}, state.opt_state, state.params)
-        params: Any = optax.apply_updates(state.params, updates)
+        params, moments = state.params[ONLY_STUDENT], state.opt_state[ONLY_STUDENT]
+        loss, slope = jax.value_and_grad(lambda w: ((w - batch) ** 2).mean())(params["weights"])
+        updates, moments = self.optimizer.update({"weights": slope}, moments, params)
+        params: Any = optax.apply_updates(params, updates)
         metrics = {"loss": loss, "grad_norm": optax.tree.norm(slope), "good": jnp.bool(True)}
-        return TrainState(state.step + 1, params, moments), metrics
+        new = TrainState(state.step + 1, {ONLY_STUDENT: params}, {ONLY_STUDENT: moments})
+        return new, {ONLY_STUDENT: metrics}
 
     def flops(self, batch: Any) -> dict[str, float]:
         return {}
@@ -109,11 +111,11 @@ def train(folder: Path, options: argparse.Namespace) -> dict:
             batches=Batches(folder, options),
             config=CONFIG,
             checkpoints=checkpoints,
-            metrics=MetricsLog(folder / "metrics.jsonl"),
+            metrics={ONLY_STUDENT: MetricsLog(folder / "metrics.jsonl")},
             compute_path=folder / "compute.jsonl",
             place=jnp.asarray,
             count=lambda batch: {"clips": 1},
-            validate=lambda state: 40.0 - int(state.step),
+            validate=lambda state: {ONLY_STUDENT: 40.0 - int(state.step)},
         ).run()
     return {"done": True}
 

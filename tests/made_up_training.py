@@ -5,13 +5,14 @@ from functools import cache, partial
 import jax
 import numpy as np
 
-from distil_jax.algorithms.sequence_distillation import SequenceDistillation
+from distil_jax.algorithms.sequence_distillation import SequenceDistillation, Student
 from distil_jax.data.batch import SpeechBatch
 from distil_jax.mesh import MeshConfig, make_mesh
 from distil_jax.models.layers import Compute
 from distil_jax.models.log_mel import CLIP_SAMPLES
 from distil_jax.models.whisper import WhisperConfig, init
 from distil_jax.objectives import CrossEntropy, KLDivergence
+from distil_jax.run import ONLY_STUDENT
 from distil_jax.students.layer_copy import StudentConfig, copy_layers, student_shape
 from distil_jax.training.settings import OptimizerConfig, TrainConfig
 from tests.made_up import MULTILINGUAL
@@ -27,6 +28,7 @@ TRAIN = TrainConfig(
     ),
 )
 ONE_DEVICE, FLOAT32 = MeshConfig(shape=(1, 1, 1)), Compute()
+TWO_LAYERS = {ONLY_STUDENT: 2}
 
 
 @cache
@@ -45,18 +47,27 @@ def distillation(
     params: dict | None = None,
     compute: Compute = FLOAT32,
     across: bool = False,
+    students: dict[str, int] = TWO_LAYERS,
 ) -> SequenceDistillation:
-    """across: neighbours on the last axis of the mesh are of different halves of the devices."""
+    """Of students with so many decoder layers, by name.
+
+    params: of each student, instead of the teacher's. across: neighbours on the last axis of the
+    mesh are of different halves of the devices.
+    """
     config, taught = teacher()
-    student = student_shape(config, StudentConfig(decoder_layers=2))
+    shapes = {
+        n: student_shape(config, StudentConfig(decoder_layers=k)) for n, k in students.items()
+    }
     devices = jax.devices()[: int(np.prod(mesh.shape))]
     if across:
         devices = np.reshape(np.array(devices), (2, -1)).T.flatten().tolist()
     return SequenceDistillation(
         teacher_config=config,
         teacher_params=taught,
-        student_config=student,
-        student_params=params or copy_layers(taught, config, student),
+        students={
+            name: Student(shape, params or copy_layers(taught, config, shape))
+            for name, shape in shapes.items()
+        },
         objectives=OBJECTIVES,
         config=train,
         compute=compute,

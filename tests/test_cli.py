@@ -94,9 +94,14 @@ def test_a_verb_calls_its_stage(pipeline: Calls, verb: str, function: str):
 
 def test_transcribe_takes_recordings_and_a_model(pipeline: Calls):
     invoke("transcribe", "x.yaml", "--audio", "a.mp3", "--model", "teacher", "--audio", "b", "a=1")
-    [(called, config, audio, model)] = pipeline
-    assert (called, audio, model) == ("transcribe", [Path("a.mp3"), Path("b")], "teacher")
+    [(called, config, *rest)] = pipeline
+    assert (called, rest) == ("transcribe", [[Path("a.mp3"), Path("b")], "teacher", None])
     assert config.overrides == ["a=1"]
+
+
+def test_transcribe_takes_the_name_of_a_student(pipeline: Calls):
+    invoke("transcribe", "x.yaml", "--audio", "a.mp3", "--student", "small")
+    assert pipeline[0][2:] == ([Path("a.mp3")], "student", "small")
 
 
 def test_report_takes_the_folder_of_the_run(pipeline: Calls):

@@ -252,6 +252,32 @@ def test_an_objective_stands_in_a_recipe_once():
         load_config(CONFIGS[0], ["objectives.0.name=kl"])
 
 
+def test_a_run_has_one_student_or_several_with_names():
+    one = load_config(CONFIGS[0])
+    assert one.named_students == {"student": one.student}
+    changes = ["student=null", "students={small: {decoder_layers: 1}, large: {decoder_layers: 4}}"]
+    several = load_config(CONFIGS[0], changes)
+    assert {n: s.decoder_layers for n, s in several.named_students.items()} == {
+        "small": 1,
+        "large": 4,
+    }
+
+
+@pytest.mark.parametrize(
+    "changes,message",
+    [
+        (["student=null"], r"got no student; expected either `student: "),
+        (["students.small.decoder_layers=1"], r"got both `student` and `students`"),
+        (["student=null", "students={student: {}}"], r"students.student: that is what one without"),
+        (["student=null", "students={a b: {}}"], r"students.a b: got \"a b\" \(text\), expected"),
+        (["student=null", "students={small: {layers: 2}}"], r"students.small.layers: unknown key"),
+    ],
+)
+def test_mistaken_students_are_told(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(CONFIGS[0], changes)
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_mistaken_run_is_told_all_its_mistakes(path: Path):
     """Through the command line: no traceback, exit 2, each mistake by its key's full path."""

@@ -1,11 +1,13 @@
 """Plain sequence distillation: the student learns the teacher's labels and its distributions.
 
 Distil-Whisper (arXiv:2311.00430): both models read the same decoder input; where the student's
-encoder is a frozen copy of the teacher's, it runs once for both.
+encoder is a frozen copy of the teacher's, it runs once for both. Several students may learn from
+one teacher at once: encoder and teacher run once a batch for all of them, and each gets the
+gradient and the update that it would get alone.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -24,7 +26,9 @@ from distil_jax.models.architecture import Architecture, ModelConfig, architectu
 from distil_jax.models.layers import Compute
 from distil_jax.models.placing import shardings
 from distil_jax.models.quantized import WeightDtype, storage, store
-from distil_jax.objectives import LossTerm, Targets, Teacher, weighted_loss
+from distil_jax.objectives import LossTerm, Signals, Targets, Teacher, weighted_losses
+from distil_jax.run import ONLY_STUDENT, of_student
+from distil_jax.scaling.flops import Flops
 from distil_jax.training.optimizer import (
     cast,
     join_frozen,
@@ -38,21 +42,27 @@ from distil_jax.training.state import TrainState
 
 
 @dataclass(frozen=True, eq=False)
+class Student:
+    """A student before training. params: a whole nested dict on the host or a device, or shapes."""
+
+    config: ModelConfig
+    params: dict
+
+
+@dataclass(frozen=True, eq=False)
 class SequenceDistillation:
     """Keeps to training.state.Algorithm.
 
-    teacher_params, student_params: whole nested dicts on the host or a device, any float dtype;
-    the student's are where training starts. For `lower` they may be shapes. rules, teacher_rules:
-    how the student's and the teacher's parameters are laid out. teacher_weights: how the teacher's
-    lie in memory; an encoder that it shares with the student stays in the compute dtype, because
-    the student is exported with the exact one. signals: of the cache that batches carry in place of
-    a teacher, None where it runs here.
+    teacher_params: as a Student's, any float dtype. students: by name, where training starts. For
+    `lower` parameters may be shapes. rules, teacher_rules: how the students' and the teacher's
+    parameters are laid out. teacher_weights: how the teacher's lie in memory; an encoder that it
+    shares with a student stays in the compute dtype, because the student is exported with the exact
+    one. signals: of the cache that batches carry in place of a teacher, None where it runs here.
     """
 
     teacher_config: ModelConfig
     teacher_params: dict
-    student_config: ModelConfig
-    student_params: dict
+    students: Mapping[str, Student]
     objectives: Sequence[LossTerm]
     config: TrainConfig
     compute: Compute
@@ -63,20 +73,25 @@ class SequenceDistillation:
     signals: SignalsConfig | None = None
 
     def __post_init__(self) -> None:
-        if self._states_are_stored and not self.shares_encoder:
+        if not self._states_are_stored:
+            return
+        for name in self.students:
+            if name in self.sharing_encoder:
+                continue
+            whose = "student's" if name == ONLY_STUDENT else f"student {name}'s"
             raise ConfigError(
-                "signals.encoder_states: the student's encoder is not the teacher's, so what that "
-                "made of the clips is of no use to it; set it to false"
+                f"signals.encoder_states: the {whose} encoder is not the teacher's, so what that "
+                f"made of the clips is of no use to it; set it to false"
             )
 
     def init(self) -> TrainState:
-        trained = cast(self._split[0], jnp.float32)
+        trained = cast(self._trained, jnp.float32)
         placed = place(trained, self._state_shardings.params)
         return jax.jit(self._fresh, out_shardings=self._state_shardings)(placed)
 
     def abstract_state(self) -> TrainState:
         """Shapes, types and layout of a state, to restore one into."""
-        shapes = jax.eval_shape(self._fresh, shapes_of(self._split[0], jnp.float32))
+        shapes = jax.eval_shape(self._fresh, shapes_of(self._trained, jnp.float32))
         return _placed(shapes, self._state_shardings)
 
     def abstract_constants(self) -> dict:
@@ -90,9 +105,9 @@ class SequenceDistillation:
         with use_mesh(self.mesh, self.rules):
             return self._jitted.lower(state, constants, batch)
 
-    def student(self, trained: dict) -> dict:
-        """All of the student's parameters: trained ones joined with the frozen ones."""
-        return join_frozen(trained, self._split[1])
+    def student(self, trained: dict[str, dict], name: str = ONLY_STUDENT) -> dict:
+        """All parameters of a student: its trained ones of a state joined with its frozen ones."""
+        return join_frozen(trained[name], self._split[name][1])
 
     def step(self, state: TrainState, batch: SpeechBatch) -> tuple[TrainState, dict]:
         constants = self._constants  # before the mesh is in use: int8 is made on one device
@@ -101,27 +116,34 @@ class SequenceDistillation:
 
     def flops(self, batch: SpeechBatch) -> dict[str, float]:
         clips, tokens = batch.inputs.shape
-        model, encoder_frozen = self._model, self._encoder_frozen
-        student = model.decoder_flops(self.student_config, tokens, encoder_is_frozen=encoder_frozen)
-        own = model.encoder_flops(self.student_config)
-        if not self.shares_encoder:
-            student += own if not encoder_frozen else type(own)(own.forward)
-        encoder = model.encoder_flops(self.teacher_config).forward
-        teacher = model.decoder_flops(self.teacher_config, tokens).forward
-        if self.signals is not None:
-            teacher = 0.0
-            encoder *= self.shares_encoder and not self._states_are_stored
-        return {
-            "encoder_forward": clips * encoder,
-            "teacher_forward": clips * teacher,
-            "student_forward": clips * student.forward,
-            "student_backward": clips * student.backward,
+        encoder = clips * self._model.encoder_flops(self.teacher_config).forward
+        teacher = clips * self._model.decoder_flops(self.teacher_config, tokens).forward
+        counted = {
+            "encoder_forward": encoder if self._encoder_runs else 0.0,
+            "teacher_forward": teacher if self.signals is None else 0.0,
         }
+        for name in self.students:
+            flops = self._student_flops(name, tokens) * clips
+            counted[of_student("student_forward", name)] = flops.forward
+            counted[of_student("student_backward", name)] = flops.backward
+        return counted
+
+    def _student_flops(self, name: str, tokens: int) -> Flops:
+        """Of one clip: its decoder, and its encoder where that is not the teacher's."""
+        model, frozen, config = self._model, self._encoder_frozen, self.students[name].config
+        flops = model.decoder_flops(config, tokens, encoder_is_frozen=frozen)
+        if name in self.sharing_encoder:
+            return flops
+        own = model.encoder_flops(config)
+        return flops + (Flops(own.forward) if frozen else own)
 
     @cached_property
-    def shares_encoder(self) -> bool:
-        """Whether the student's encoder is, and stays, bit for bit the teacher's."""
-        teacher, student = self.teacher_params["encoder"], self.student_params["encoder"]
+    def sharing_encoder(self) -> frozenset[str]:
+        """The students whose encoder is, and stays, bit for bit the teacher's."""
+        return frozenset(name for name in self.students if self._shares_encoder(name))
+
+    def _shares_encoder(self, name: str) -> bool:
+        teacher, student = (p["encoder"] for p in (self.teacher_params, self.students[name].params))
         return self._encoder_frozen and jax.tree.all(
             jax.tree.map(lambda a, b: a is b or np.array_equal(a, b), teacher, student)
         )
@@ -129,6 +151,13 @@ class SequenceDistillation:
     @property
     def _states_are_stored(self) -> bool:
         return self.signals is not None and self.signals.encoder_states
+
+    @property
+    def _encoder_runs(self) -> bool:
+        """Whether the teacher's is needed here: by the teacher, or by the students who share it."""
+        if self.signals is None:
+            return True
+        return bool(self.sharing_encoder) and not self._states_are_stored
 
     @property
     def _model(self) -> Architecture:
@@ -139,11 +168,17 @@ class SequenceDistillation:
         return "encoder" in self.config.freeze
 
     @cached_property
-    def _split(self) -> tuple[dict, dict]:
-        return split_frozen(self.student_params, (*self.config.freeze, *self._model.FIXED))
+    def _split(self) -> dict[str, tuple[dict, dict]]:
+        freeze = (*self.config.freeze, *self._model.FIXED)
+        return {name: split_frozen(each.params, freeze) for name, each in self.students.items()}
 
-    def _fresh(self, params: dict) -> TrainState:
-        return TrainState(jnp.zeros((), jnp.int32), params, self._optimizer.init(params))
+    @property
+    def _trained(self) -> dict[str, dict]:
+        return {name: trained for name, (trained, _) in self._split.items()}
+
+    def _fresh(self, params: dict[str, dict]) -> TrainState:
+        states = {name: self._optimizer.init(each) for name, each in params.items()}
+        return TrainState(jnp.zeros((), jnp.int32), params, states)
 
     @cached_property
     def _optimizer(self) -> optax.GradientTransformation:
@@ -160,16 +195,23 @@ class SequenceDistillation:
 
     @cached_property
     def _fixed(self) -> dict:
-        frozen = dict(self._split[1])
-        if self._states_are_stored or (self.signals is None and self.shares_encoder):
-            del frozen["encoder"]
-        return {"teacher": {} if self.signals else self.teacher_params, "frozen": frozen}
+        """The teacher's, and by student the frozen ones; an encoder they share stands once."""
+        frozen = {name: dict(each) for name, (_, each) in self._split.items()}
+        for name in self.sharing_encoder:
+            del frozen[name]["encoder"]
+        teacher = self.teacher_params
+        if self.signals is not None:
+            teacher = {"encoder": teacher["encoder"]} if self._encoder_runs else {}
+        return {"teacher": teacher, "frozen": frozen}
 
     @cached_property
     def _fixed_shardings(self) -> dict:
-        rules = {"teacher": self.teacher_rules, "frozen": self.rules}
         laid = partial(shardings, self._model.NAME_TABLE, mesh=self.mesh)
-        return {name: laid(tree, rules=rules[name]) for name, tree in self._fixed_storage.items()}
+        frozen = self._fixed_storage["frozen"].items()
+        return {
+            "teacher": laid(self._fixed_storage["teacher"], rules=self.teacher_rules),
+            "frozen": {name: laid(each, rules=self.rules) for name, each in frozen},
+        }
 
     @cached_property
     def _fixed_storage(self) -> dict:
@@ -179,22 +221,24 @@ class SequenceDistillation:
             return storage(self._model.NAME_TABLE, params, weights, self.compute.dtype)
 
         teacher = form(self._fixed["teacher"], self.teacher_weights)
-        if teacher and self.shares_encoder:
+        if self.sharing_encoder and self._encoder_runs:
             teacher |= form({"encoder": self.teacher_params["encoder"]}, "auto")
-        return {"teacher": teacher, "frozen": form(self._fixed["frozen"], "auto")}
+        frozen = {name: form(each, "auto") for name, each in self._fixed["frozen"].items()}
+        return {"teacher": teacher, "frozen": frozen}
 
     @cached_property
     def _state_shardings(self) -> Any:
         """A TrainState of shardings."""
-        trained = self._split[0]
-        params = shardings(self._model.NAME_TABLE, trained, self.mesh, self.rules)
-        opt_state = optax.tree_utils.tree_map_params(
-            self._optimizer,
-            lambda _, sharding: sharding,
-            jax.eval_shape(self._optimizer.init, shapes_of(trained, jnp.float32)),
-            params,
-            transform_non_params=lambda _: replicated(self.mesh),
-        )
+        params, opt_state = {}, {}
+        for name, trained in self._trained.items():
+            params[name] = shardings(self._model.NAME_TABLE, trained, self.mesh, self.rules)
+            opt_state[name] = optax.tree_utils.tree_map_params(
+                self._optimizer,
+                lambda _, sharding: sharding,
+                jax.eval_shape(self._optimizer.init, shapes_of(trained, jnp.float32)),
+                params[name],
+                transform_non_params=lambda _: replicated(self.mesh),
+            )
         step: Any = replicated(self.mesh)
         return TrainState(step, params, opt_state)
 
@@ -218,7 +262,7 @@ class SequenceDistillation:
 
         parts = self.config.accumulation
         if parts == 1:
-            gradients, (loss, sums) = gradient(state.params, batch)
+            gradients, (losses, sums) = gradient(state.params, batch)
         else:
             # Rows are dealt out so that each device's share of the batch stays on it.
             micros = jax.tree.map(
@@ -228,26 +272,31 @@ class SequenceDistillation:
                 lambda a: jnp.zeros(a.shape, a.dtype),
                 jax.eval_shape(gradient, state.params, jax.tree.map(lambda a: a[0], micros)),
             )
-            (gradients, (loss, sums)), _ = jax.lax.scan(add, zeros, micros)
-        return self._apply(state, gradients, loss, {n: sums[n] / counts[n] for n in sums})
+            (gradients, (losses, sums)), _ = jax.lax.scan(add, zeros, micros)
+        means = {
+            name: {"loss": losses[name], **{n: total / counts[n] for n, total in own.items()}}
+            for name, own in sums.items()
+        }
+        return self._apply(state, gradients, means)
 
     def _loss(self, constants: dict, counts: dict, trained: dict, batch: SpeechBatch):
-        params = join_frozen(trained, self._frozen(constants))
-        student = self._model.bind(self.student_config, self.compute, params)
-        seen_teacher, encoded = self._teacher_signals(constants, batch)
-        if encoded is None or not self.shares_encoder:
-            encoded = student.encode(batch.samples)
-        seen_student = student.signals(batch.inputs, encoded)
-        targets = Targets(batch.labels, batch.mask)
-        loss, sums = weighted_loss(
+        """The sum of the students' losses, whose gradient by each of them is that of its own."""
+        teacher, encoded = self._teacher_signals(constants, batch)
+        students = {
+            name: self._student_signals(name, trained[name], constants, batch, encoded)
+            for name in self.students
+        }
+        found = weighted_losses(
             tuple(self.objectives),
-            seen_student,
-            seen_teacher,
-            targets,
+            students,
+            teacher,
+            Targets(batch.labels, batch.mask),
             counts,
             self._loss_positions(batch),
         )
-        return loss, (loss, sums)
+        losses = {name: loss for name, (loss, _) in found.items()}
+        sums = {name: own for name, (_, own) in found.items()}
+        return sum(losses.values()), (losses, sums)
 
     def _loss_positions(self, batch: SpeechBatch) -> int:
         """How many positions of every clip make up the tokens that a device has logits of."""
@@ -259,36 +308,56 @@ class SequenceDistillation:
     ) -> tuple[Teacher, jax.Array | None]:
         """What the teacher shows, and what its encoder made of the clips: of a cache, or made now.
 
-        The second is None where the cache has no such states.
+        The second is None where no student hears with the teacher's encoder.
         """
-        if self.signals is not None:
-            assert batch.teacher is not None
-            states = batch.encoded
-            return batch.teacher, None if states is None else states.astype(self.compute.dtype)
-        teacher = self._model.bind(self.teacher_config, self.compute, constants["teacher"])
-        encoded = jax.lax.stop_gradient(teacher.encode(batch.samples))
-        return jax.lax.stop_gradient(teacher.signals(batch.inputs, encoded)), encoded
+        # Of what does not run here the shapes will do, and it is on no device.
+        absent = shapes_of(self.teacher_params, self.compute.dtype)
+        params = {**absent, **constants["teacher"]}
+        teacher = self._model.bind(self.teacher_config, self.compute, params)
+        encoded = batch.encoded
+        if self._encoder_runs:
+            encoded = jax.lax.stop_gradient(teacher.encode(batch.samples))
+        elif encoded is not None:
+            encoded = encoded.astype(self.compute.dtype)
+        if self.signals is None:
+            return jax.lax.stop_gradient(teacher.signals(batch.inputs, encoded)), encoded
+        assert batch.teacher is not None
+        return batch.teacher, encoded
 
-    def _frozen(self, constants: dict) -> dict:
-        """The student's frozen parameters, its encoder's wherever they are."""
-        if self._states_are_stored:
-            # Nothing reads them: their shapes will do, and they are on no device.
-            shapes = shapes_of(self.student_params["encoder"], self.compute.dtype)
-            return {**constants["frozen"], "encoder": shapes}
-        if self.signals is None and self.shares_encoder:
-            return {**constants["frozen"], "encoder": constants["teacher"]["encoder"]}
-        return constants["frozen"]
+    def _student_signals(
+        self,
+        name: str,
+        trained: dict,
+        constants: dict,
+        batch: SpeechBatch,
+        encoded: jax.Array | None,
+    ) -> Signals:
+        """What a student shows; it hears with the teacher's encoder where that is its own."""
+        own, frozen = self.students[name], constants["frozen"][name]
+        shares = name in self.sharing_encoder
+        if shares:  # nothing reads it: its shapes will do
+            frozen = {**frozen, "encoder": shapes_of(own.params["encoder"], self.compute.dtype)}
+        student = self._model.bind(own.config, self.compute, join_frozen(trained, frozen))
+        if not shares:
+            encoded = student.encode(batch.samples)
+        return student.signals(batch.inputs, encoded)
 
-    def _apply(self, state: TrainState, gradients: dict, loss: jax.Array, means: dict):
-        """The optimizer's update; an unsound gradient leaves the state as it is and says so."""
-        norm = optax.tree.norm(gradients)
-        good = jnp.isfinite(loss) & (norm <= self.config.exploded_norm)
-        updates, opt_state = self._optimizer.update(gradients, state.opt_state, state.params)
-        params: Any = optax.apply_updates(state.params, updates)
-        new = TrainState(state.step + 1, params, opt_state)
-        new = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, state)
+    def _apply(self, state: TrainState, gradients: dict, means: dict):
+        """The optimizer's updates. One unsound gradient leaves all as they are, and says whose."""
         rate = learning_rate(self.config.optimizer, self.config.steps)(state.step)
-        return new, {"loss": loss, **means, "learning_rate": rate, "grad_norm": norm, "good": good}
+        params, opt_state, metrics = {}, {}, {}
+        for name, gradient in gradients.items():
+            norm = optax.tree.norm(gradient)
+            good = jnp.isfinite(means[name]["loss"]) & (norm <= self.config.exploded_norm)
+            updates, opt_state[name] = self._optimizer.update(
+                gradient, state.opt_state[name], state.params[name]
+            )
+            params[name] = optax.apply_updates(state.params[name], updates)
+            rest = {"learning_rate": rate, "grad_norm": norm, "good": good}
+            metrics[name] = {**means[name], **rest}
+        all_good = jnp.stack([each["good"] for each in metrics.values()]).all()
+        new = TrainState(state.step + 1, params, opt_state)
+        return jax.tree.map(lambda a, b: jnp.where(all_good, a, b), new, state), metrics
 
 
 def _placed(shapes: Any, layout: Any) -> Any:

@@ -1,5 +1,6 @@
 """Pure losses over Signals. A recipe is a list of them, in a config, each with its weight."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import jax
@@ -15,27 +16,32 @@ from distil_jax.objectives.signals import Signals, Targets, Teacher
 AnyObjective = Annotated[CrossEntropy | KLDivergence, Field(discriminator="name")]
 
 
-def weighted_loss(
+def weighted_losses(
     recipe: tuple[LossTerm, ...],
-    student: Signals,
+    students: Mapping[str, Signals],
     teacher: Teacher,
     targets: Targets,
     counts: dict[str, jax.Array],
     chunk: int,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """A recipe's share of the loss on one micro-batch, and each objective's own sum.
+) -> dict[str, tuple[jax.Array, dict[str, jax.Array]]]:
+    """A recipe's share of each student's loss on one micro-batch, and each objective's own sum.
 
+    What the recipe takes of the teacher alone is computed once for all students.
     counts: each objective's count over the whole global batch, by name; dividing by it here makes
     the shares of micro-batches and devices add up to the loss of the batch, exactly.
     """
     by_tokens = [o for o in recipe if isinstance(o, TokenObjective)]
-    loss, sums = jnp.zeros(()), {}
-    if by_tokens:
-        weighted, own = token_sums(by_tokens, student, teacher, targets, chunk)
-        loss = loss + weighted / counts[by_tokens[0].name]
-        sums = dict(zip([o.name for o in by_tokens], own, strict=True))
-    for objective in recipe:
-        if isinstance(objective, Objective):
-            sums[objective.name] = objective.sum(student, teacher, targets)
-            loss = loss + objective.weight * sums[objective.name] / counts[objective.name]
-    return loss, sums
+    fused = token_sums(by_tokens, students, teacher, targets, chunk) if by_tokens else {}
+    losses = {}
+    for name, student in students.items():
+        loss, sums = jnp.zeros(()), {}
+        if by_tokens:
+            weighted, own = fused[name]
+            loss = loss + weighted / counts[by_tokens[0].name]
+            sums = dict(zip([o.name for o in by_tokens], own, strict=True))
+        for objective in recipe:
+            if isinstance(objective, Objective):
+                sums[objective.name] = objective.sum(student, teacher, targets)
+                loss = loss + objective.weight * sums[objective.name] / counts[objective.name]
+        losses[name] = loss, sums
+    return losses

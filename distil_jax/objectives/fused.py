@@ -1,14 +1,15 @@
 """Token objectives fused with the head: logits exist for one chunk of positions at a time.
 
 The gradient is taken within the forward pass, chunk by chunk, where the logits are at hand: the
-backward pass has nothing to recompute, and keeps only [b, t, d] and [v, d]. That is possible
-because a recipe's value is linear in its objectives' sums. Products are in the dtype of the hidden
-states with float32 accumulation; logits, softmax and sums are float32.
+backward pass has nothing to recompute, and keeps only [b, t, d] and [v, d] of each student. That is
+possible because a recipe's value is linear in its objectives' sums. The teacher's logits of a
+chunk, and what objectives make of them alone, are computed once for all students. Products are in
+the dtype of the hidden states with float32 accumulation; logits, softmax and sums are float32.
 
 b batch, t target positions, c positions of a chunk, d model width, v vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,67 +20,100 @@ from distil_jax.objectives.base import TokenObjective
 from distil_jax.objectives.signals import Signals, Targets, Teacher
 
 Recipe = tuple[TokenObjective, ...]
+Students = dict[str, Signals]
 
 
 def token_sums(
     recipe: Sequence[TokenObjective],
-    student: Signals,
+    students: Mapping[str, Signals],
     teacher: Teacher,
     targets: Targets,
     chunk: int,
-) -> tuple[jax.Array, jax.Array]:
-    """The weighted sum of a recipe over all counted tokens, and each objective's own sum.
+) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Of each student, the weighted sum of a recipe over all counted tokens, and each objective's.
 
-    Returns (scalar, [objectives]), both float32. Differentiable by the student's hidden states and
-    head; the teacher is constant. The sums of the objectives carry no gradient.
+    Returns (scalar, [objectives]) by student, both float32. Differentiable by the students' hidden
+    states and heads; the teacher is constant. The sums of the objectives carry no gradient.
     """
-    return _sums(tuple(recipe), chunk, student.hidden, student.head, teacher, targets)
+    return _sums(tuple(recipe), chunk, dict(students), teacher, targets)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _sums(recipe: Recipe, chunk: int, hidden, head, teacher: Teacher, targets: Targets):
-    def add(sums: jax.Array, part: tuple) -> tuple[jax.Array, None]:
-        hidden, of_teacher, targets = part
-        logits = Signals(hidden, head).shown(hidden)
-        return sums + _chunk_sums(recipe, logits, teacher.shown(of_teacher), targets), None
-
-    parts = chunks((hidden, teacher.positions, targets), chunk)
-    sums, _ = jax.lax.scan(add, jnp.zeros(len(recipe)), parts)
-    return _weighted(recipe, sums), sums
-
-
-def _sums_and_gradient(recipe: Recipe, chunk: int, hidden, head, teacher: Teacher, targets):
-    dtype = hidden.dtype
-
-    def add(carry: tuple, part: tuple) -> tuple[tuple, jax.Array]:
-        sums, to_head = carry
+def _sums(recipe: Recipe, chunk: int, students: Students, teacher: Teacher, targets: Targets):
+    def add(sums: dict, part: tuple) -> tuple[dict, None]:
         hidden, of_teacher, targets = part
         shown = teacher.shown(of_teacher)
 
-        def loss(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-            sums = _chunk_sums(recipe, logits, shown, targets)
-            return _weighted(recipe, sums), sums
+        def more(name: str) -> jax.Array:
+            logits = students[name].shown(hidden[name])
+            return sums[name] + _chunk_sums(recipe, logits, shown, targets)
 
-        to_logits, own = jax.grad(loss, has_aux=True)(Signals(hidden, head).shown(hidden))
-        to_logits = to_logits.astype(dtype)
-        to_hidden = _product("bcv,vd->bcd", to_logits, head.astype(dtype)).astype(dtype)
-        to_head = to_head + _product("bcv,bcd->vd", to_logits, hidden)
-        return (sums + own, to_head), to_hidden
+        return {name: more(name) for name in students}, None
 
-    parts = chunks((hidden, teacher.positions, targets), chunk)
-    start = jnp.zeros(len(recipe)), jnp.zeros(head.shape, jnp.float32)
-    (sums, to_head), to_hidden = jax.lax.scan(add, start, parts)
-    value = _weighted(recipe, sums), sums
-    return value, (joined(to_hidden, hidden.shape[1]), to_head.astype(head.dtype))
+    start = {name: jnp.zeros(len(recipe)) for name in students}
+    sums, _ = jax.lax.scan(add, start, _parts(students, teacher, targets, chunk))
+    return {name: (_weighted(recipe, own), own) for name, own in sums.items()}
 
 
-def _scale_gradient(recipe: Recipe, chunk: int, gradients: tuple, cotangent: tuple):
-    scale, _ = cotangent
-    to_hidden, to_head = ((g * scale).astype(g.dtype) for g in gradients)
-    return to_hidden, to_head, None, None
+def _sums_and_gradient(
+    recipe: Recipe, chunk: int, students: Students, teacher: Teacher, targets: Targets
+):
+    def add(carry: dict, part: tuple) -> tuple[dict, dict]:
+        hidden, of_teacher, targets = part
+        shown = teacher.shown(of_teacher)
+        more, to_hidden = {}, {}
+        for name, student in students.items():
+            seen = Signals(hidden[name], student.head)
+            own, to_hidden[name], to_head = _chunk_gradient(recipe, seen, shown, targets)
+            sums, to_whole_head = carry[name]
+            more[name] = sums + own, to_whole_head + to_head
+        return more, to_hidden
+
+    zeros = jnp.zeros(len(recipe))
+    start = {name: (zeros, jnp.zeros(s.head.shape, jnp.float32)) for name, s in students.items()}
+    done, to_hidden = jax.lax.scan(add, start, _parts(students, teacher, targets, chunk))
+    values = {name: (_weighted(recipe, sums), sums) for name, (sums, _) in done.items()}
+    gradients = {
+        name: Signals(
+            joined(to_hidden[name], student.hidden.shape[1]),
+            done[name][1].astype(student.head.dtype),
+        )
+        for name, student in students.items()
+    }
+    return values, gradients
+
+
+def _chunk_gradient(
+    recipe: Recipe, student: Signals, teacher: Any, targets: Targets
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(the objectives' sums, the gradient's parts by hidden states and by head) of one chunk."""
+    dtype = student.hidden.dtype
+
+    def loss(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+        sums = _chunk_sums(recipe, logits, teacher, targets)
+        return _weighted(recipe, sums), sums
+
+    to_logits, sums = jax.grad(loss, has_aux=True)(student.shown(student.hidden))
+    to_logits = to_logits.astype(dtype)
+    to_hidden = _product("bcv,vd->bcd", to_logits, student.head.astype(dtype)).astype(dtype)
+    return sums, to_hidden, _product("bcv,bcd->vd", to_logits, student.hidden)
+
+
+def _scale_gradient(recipe: Recipe, chunk: int, gradients: Students, cotangents: dict):
+    def scaled(gradient: Signals, scale: jax.Array) -> Signals:
+        return jax.tree.map(lambda g: (g * scale).astype(g.dtype), gradient)
+
+    to_students = {name: scaled(each, cotangents[name][0]) for name, each in gradients.items()}
+    return to_students, None, None
 
 
 _sums.defvjp(_sums_and_gradient, _scale_gradient)
+
+
+def _parts(students: Students, teacher: Teacher, targets: Targets, chunk: int):
+    """What differs from chunk to chunk: the students' hidden states, the teacher's, targets."""
+    hidden = {name: student.hidden for name, student in students.items()}
+    return chunks((hidden, teacher.positions, targets), chunk)
 
 
 def _product(letters: str, a: jax.Array, b: jax.Array) -> jax.Array:

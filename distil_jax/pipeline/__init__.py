@@ -47,9 +47,11 @@ evaluate = _verb(evaluate_stage)
 export = _verb(export_stage)
 
 
-def transcribe(config: RunConfig, audio: list[Path], model: str) -> Result:
+def transcribe(
+    config: RunConfig, audio: list[Path], model: str, student: str | None = None
+) -> Result:
     """Recordings of the user's own; leaves the run folder as it is."""
-    return transcribe_stage(Session(config), audio, model)
+    return transcribe_stage(Session(config), audio, model, student)
 
 
 def report(root: Path) -> Result:

@@ -113,7 +113,7 @@ def _write(session: Session, store: SignalStore, shards: Sequence[_Shard]) -> No
     teacher = teacher_signals(session)
     devices = teacher.mesh.size
     size = -(-session.config.label.batch_size // devices) * devices
-    ids = target_tokens(session.teacher.vocabulary, session.student_config.max_target_positions)
+    ids = target_tokens(session.teacher.vocabulary, session.teacher.config.max_target_positions)
     groups = [
         shard.examples[first : first + size]
         for shard in shards

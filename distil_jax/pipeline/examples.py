@@ -32,7 +32,7 @@ def loader_config(
     session: Session, batch_size: int, rows: Sequence[int] | None = None
 ) -> LoaderConfig:
     """How the training data are read, in batches of so many clips, of which `rows` are loaded."""
-    train, positions = session.config.train, session.student_config.max_target_positions
+    train, positions = session.config.train, session.teacher.config.max_target_positions
     return LoaderConfig(
         batch_size=batch_size,
         seed=session.config.seed,

@@ -1,4 +1,4 @@
-"""The export stage: the best student as a Hugging Face folder, loaded again and compared."""
+"""The export stage: each student's best as a Hugging Face folder, loaded again and compared."""
 
 from collections import Counter
 from typing import Any
@@ -16,31 +16,39 @@ from distil_jax.pipeline.evaluate import evaluated
 from distil_jax.pipeline.label import all_labels
 from distil_jax.pipeline.session import Session
 from distil_jax.pipeline.train import train_fingerprint, trained_student
-from distil_jax.run import fingerprint, read_json, write_json
+from distil_jax.run import ONLY_STUDENT, fingerprint, read_json, write_json
 from distil_jax.students.layer_copy import spaced_layers
 
 
 def export_stage(session: Session) -> dict[str, Any]:
-    """Write and verify the folder; an export of the very same student is left as it is."""
-    student, step = trained_student(session)
+    """Write and verify the folders; an export of the very same student is left as it is."""
+    return session.for_each_student(lambda name: _export_student(session, name))
+
+
+def _export_student(session: Session, name: str) -> dict[str, Any]:
+    student, step = trained_student(session, name)
     settings = session.config.export.model_dump()
     session.write_config()
-    evaluation = evaluated(session, step)
-    made_with = fingerprint(train_fingerprint(session), step, settings, evaluation, __version__)
-    proof = session.folder.root / "export.json"
+    evaluation = evaluated(session, name, step)
+    training = train_fingerprint(session)
+    made_with = fingerprint(training, name, step, settings, evaluation, __version__)
+    folder = session.folder.of_student(name)
+    proof = folder.root / "export.json"
     found = read_json(proof)
-    written = (session.folder.export / WEIGHTS).exists()
+    written = (folder.export / WEIGHTS).exists()
     fresh = found is not None and found["made_with"] == made_with and written
     if not fresh and processes.is_writer():
         proof.unlink(missing_ok=True)  # it does not vouch for what is written from here on
-        result = {"made_with": made_with, **_export(session, student, step, evaluation)}
+        result = {"made_with": made_with, **_export(session, name, student, step, evaluation)}
         write_json(proof, result)
     processes.barrier("exported")
     return {key: value for key, value in read_json(proof).items() if key != "made_with"}
 
 
-def _export(session: Session, student: dict, step: int, evaluation: dict) -> dict[str, Any]:
-    config, folder = session.student_config, session.folder.export
+def _export(
+    session: Session, name: str, student: dict, step: int, evaluation: dict
+) -> dict[str, Any]:
+    config, folder = session.students[name], session.folder.of_student(name).export
     dtype = session.config.export.dtype
     vocabulary = session.teacher.vocabulary
     write_folder(
@@ -49,7 +57,7 @@ def _export(session: Session, student: dict, step: int, evaluation: dict) -> dic
         student,
         vocabulary,
         session.teacher.generation_config,
-        model_card(_facts(session, student, step, evaluation)),
+        model_card(_facts(session, name, student, step, evaluation)),
         spaced_layers(session.teacher.config.decoder_layers, config.decoder_layers),
         dtype,
     )
@@ -70,16 +78,18 @@ def _export(session: Session, student: dict, step: int, evaluation: dict) -> dic
     return {"folder": str(folder), "step": step, **verified}
 
 
-def _facts(session: Session, student: dict, step: int, evaluation: dict) -> dict[str, Any]:
+def _facts(
+    session: Session, name: str, student: dict, step: int, evaluation: dict
+) -> dict[str, Any]:
     """What the model card says."""
-    config, teacher = session.config, session.teacher.config
+    config, teacher, shape = session.config, session.teacher.config, session.students[name]
     return {
-        "name": config.name,
+        "name": config.name if name == ONLY_STUDENT else f"{config.name}-{name}",
         "teacher": session.teacher.source,
         "license": config.export.license,
         "languages": _languages(session),
-        "encoder_layers": session.student_config.encoder_layers,
-        "decoder_layers": session.student_config.decoder_layers,
+        "encoder_layers": shape.encoder_layers,
+        "decoder_layers": shape.decoder_layers,
         "teacher_encoder_layers": teacher.encoder_layers,
         "teacher_decoder_layers": teacher.decoder_layers,
         "parameters": sum(int(np.size(a)) for a in jax.tree.leaves(student)),

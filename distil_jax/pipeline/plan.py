@@ -18,6 +18,7 @@ from distil_jax.pipeline.compiled import Compiled, Step, bytes_on_a_device
 from distil_jax.pipeline.planned import PlannedSession
 from distil_jax.pipeline.signals import stored_shapes
 from distil_jax.pipeline.train import make_algorithm
+from distil_jax.run import ONLY_STUDENT
 from distil_jax.scaling.roofline import Work
 from distil_jax.topology import Target, local_target, tpu_target
 
@@ -42,18 +43,21 @@ def plan(config: RunConfig, topology: str | None, table: bool) -> dict[str, Any]
 
 
 def _parameters(session: PlannedSession) -> Iterator[dict[str, Any]]:
-    """A row for each parameter on the devices, teacher's and student's."""
+    """A row for each parameter on the devices, teacher's and students'.
+
+    A parameter's name begins with its student's where there are several.
+    """
     algorithm = make_algorithm(session)
     parts = {**algorithm.abstract_constants(), "trained": algorithm.abstract_state().params}
     for part, shapes in parts.items():
-        for row in placements(shapes):
+        for row in placements(shapes.get(ONLY_STUDENT, shapes)):
             yield {"part": part, **row}
 
 
 def _plan_training(session: PlannedSession) -> dict[str, Any]:
     algorithm, train, target = make_algorithm(session), session.config.train, session.target
     shards = train.accumulation * session.batch_shards
-    tokens = min(max(train.target_lengths), session.student_config.max_target_positions)
+    tokens = min(max(train.target_lengths), session.teacher.config.max_target_positions)
     step = Step(
         name="training step",
         target=target,

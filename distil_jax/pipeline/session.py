@@ -1,10 +1,11 @@
 """What every stage of a run needs, made when first asked for: folder, devices, teacher, corpora."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 from jax.sharding import Mesh
@@ -23,7 +24,7 @@ from distil_jax.models.architecture import ModelConfig
 from distil_jax.models.layers import Compute, Dtype
 from distil_jax.models.pretrained import Pretrained, load_pretrained
 from distil_jax.models.quantized import WeightDtype
-from distil_jax.run import RunFolder, fingerprint, write_text
+from distil_jax.run import ONLY_STUDENT, RunFolder, fingerprint, write_text
 from distil_jax.students.layer_copy import check_frozen_layers, copy_layers, student_shape
 from distil_jax.training.optimizer import split_frozen
 
@@ -82,12 +83,25 @@ class Session:
             return load_pretrained(teacher.weights, teacher.sha256, teacher.revision)
 
     @cached_property
-    def student_config(self) -> ModelConfig:
-        return student_shape(self.teacher.config, self.config.student)
+    def students(self) -> dict[str, ModelConfig]:
+        """The shape of each student, by name."""
+        shapes = {}
+        for name, config in self.config.named_students.items():
+            with self._at_student(name):
+                shapes[name] = student_shape(self.teacher.config, config)
+        return shapes
 
-    def newborn_student(self) -> dict:
-        """The student's parameters before training: copied layers."""
-        return copy_layers(self.teacher.params, self.teacher.config, self.student_config)
+    def newborn_student(self, name: str) -> dict:
+        """A student's parameters before training: copied layers."""
+        return copy_layers(self.teacher.params, self.teacher.config, self.students[name])
+
+    def _at_student(self, name: str) -> AbstractContextManager[None]:
+        return at_key("student" if name == ONLY_STUDENT else f"students.{name}")
+
+    def for_each_student(self, work: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+        """What `work` says of the run's only student; or of each of several, by name."""
+        done = {name: work(name) for name in self.students}
+        return done.get(ONLY_STUDENT, {"students": done})
 
     def corpora(self, use: Literal["train", "validation", "evaluation"]) -> dict[str, Corpus]:
         """The config's corpora for one use, by name."""
@@ -117,7 +131,7 @@ class Session:
                 vocabulary.prefix(decode.language, decode.task)
 
     def check_training(self) -> None:
-        """Raises ConfigError when batch, devices, student and what is frozen do not fit."""
+        """Raises ConfigError when batch, devices, students and what is frozen do not fit."""
         train = self.config.train
         parts = train.accumulation * self.batch_shards
         if train.batch_size % parts:
@@ -125,8 +139,10 @@ class Session:
                 f"train.batch_size: got {train.batch_size}, expected a multiple of {parts} "
                 f"(train.accumulation times the devices that share a batch)"
             )
-        split_frozen(self.newborn_student(), train.freeze)
-        check_frozen_layers(self.teacher.config, self.student_config, train.freeze)
+        for name, student in self.students.items():
+            split_frozen(self.newborn_student(name), train.freeze)
+            with self._at_student(name):
+                check_frozen_layers(self.teacher.config, student, train.freeze)
         self._check_signals()
 
     def _check_signals(self) -> None:

@@ -77,7 +77,7 @@ def _temperature(session: Session) -> float:
 
 
 def clip_keys(session: Session, examples: Sequence[Example]) -> list[ClipKey]:
-    train, positions = session.config.train, session.student_config.max_target_positions
+    train, positions = session.config.train, session.teacher.config.max_target_positions
     ids = target_tokens(session.teacher.vocabulary, positions)
     kinds = train.timestamp_probability == 1, train.previous_text_probability == 1
     targets = [target_of(example, ids, *kinds) for example in examples]

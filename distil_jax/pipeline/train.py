@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from distil_jax import processes
-from distil_jax.algorithms.sequence_distillation import SequenceDistillation
+from distil_jax.algorithms.sequence_distillation import SequenceDistillation, Student
 from distil_jax.allocator import keep_freed_memory
 from distil_jax.data.batch import SpeechBatch, place_batch
 from distil_jax.data.loader import make_loader
@@ -29,7 +29,7 @@ from distil_jax.training.telemetry import MetricsLog
 
 
 def train_stage(session: Session) -> dict[str, Any]:
-    """Train the student up to its last step, from wherever an earlier run got to."""
+    """Train the students up to their last step, from wherever an earlier run got to."""
     config = session.config.train
     session.check_training()
     with open_checkpoints(session) as checkpoints:
@@ -41,16 +41,22 @@ def train_stage(session: Session) -> dict[str, Any]:
             _training(session, checkpoints).run()
     session.quarantine.merge()
     with open_checkpoints(session) as checkpoints:
-        best = checkpoints.best
-    rows = read_jsonl(session.folder.metrics)
+        best = {name: checkpoints.best(name) for name in session.students}
+    return {
+        "steps": config.steps,
+        **session.for_each_student(lambda name: _outcome(session, name, best[name])),
+        "checkpoints": str(session.folder.checkpoints),
+    }
+
+
+def _outcome(session: Session, student: str, best: int | None) -> dict[str, Any]:
+    rows = read_jsonl(session.folder.of_student(student).metrics)
     losses = [row["loss"] for row in rows if row["kind"] == "train"]
     rates = {row["step"]: row["error_rate"] for row in rows if row["kind"] == "validation"}
     return {
-        "steps": config.steps,
         "loss": losses[-1] if losses else None,
         "best_step": best,
         "validation_error_rate": rates.get(best),
-        "checkpoints": str(session.folder.checkpoints),
     }
 
 
@@ -59,8 +65,10 @@ def make_algorithm(session: Session) -> SequenceDistillation:
     return SequenceDistillation(
         teacher_config=session.teacher.config,
         teacher_params=session.teacher.params,
-        student_config=session.student_config,
-        student_params=session.newborn_student(),
+        students={
+            name: Student(shape, session.newborn_student(name))
+            for name, shape in session.students.items()
+        },
         objectives=config.objectives,
         config=config.train,
         compute=Compute(dtype=compute_dtype(config.train.dtype), remat=config.train.remat),
@@ -75,19 +83,23 @@ def make_algorithm(session: Session) -> SequenceDistillation:
 def open_checkpoints(session: Session) -> Checkpoints:
     train = session.config.train
     return Checkpoints(
-        session.folder.checkpoints, train_fingerprint(session), train.keep_latest, train.keep_best
+        session.folder.checkpoints,
+        train_fingerprint(session),
+        train.keep_latest,
+        train.keep_best,
+        list(session.students),
     )
 
 
 def train_fingerprint(session: Session) -> str:
-    """What the student depends on: teacher, labels, kept clips, how it is trained and chosen."""
+    """What the students depend on: teacher, labels, kept clips, how they are trained and chosen."""
     config = session.config
     return fingerprint(
         session.teacher.fingerprint,
         [session.label_fingerprint(name) for name in config.data.train],
         filter_scores(session, ["id", "corpus", "kept"]),
         config.seed,
-        config.student.model_dump(),
+        {name: student.model_dump() for name, student in config.named_students.items()},
         [objective.model_dump() for objective in config.objectives],
         config.train.model_dump(exclude={"log_every", "keep_latest", "keep_best"}),
         {name: source.model_dump(mode="json") for name, source in config.data.validation.items()},
@@ -95,22 +107,22 @@ def train_fingerprint(session: Session) -> str:
     )
 
 
-def trained_student(session: Session) -> tuple[dict, int]:
-    """(parameters on the host, step) of the best checkpoint."""
+def trained_student(session: Session, name: str) -> tuple[dict, int]:
+    """(parameters on the host, step) of a student at its best checkpoint."""
     algorithm = make_algorithm(session)
     with open_checkpoints(session) as checkpoints:
-        found = checkpoints.best_params(algorithm.abstract_state())
+        found = checkpoints.best_params(algorithm.abstract_state(), name)
     if found is None:
         raise UserError(
             f"{session.folder.checkpoints} has no checkpoint; run `distil-jax train` first"
         )
     params, step = found
-    return algorithm.student(processes.on_host(params)), step
+    return algorithm.student(processes.on_host(params), name), step
 
 
 def _training(session: Session, checkpoints: Checkpoints) -> Training:
     config, folder = session.config.train, session.folder
-    positions = session.student_config.max_target_positions
+    positions = session.teacher.config.max_target_positions
     examples, apart = split_examples(session)
     if session.config.signals:
         examples = with_signals(session, examples)
@@ -124,7 +136,7 @@ def _training(session: Session, checkpoints: Checkpoints) -> Training:
         batches=loader,
         config=config,
         checkpoints=checkpoints,
-        metrics=MetricsLog(folder.metrics),
+        metrics={n: MetricsLog(folder.of_student(n).metrics) for n in session.students},
         compute_path=folder.compute,
         place=lambda batch: place_batch(batch, rows, sharding),
         count=_count,
@@ -147,23 +159,30 @@ def _validation_clips(session: Session) -> list[Clip]:
 
 
 class _Validation:
-    """The student's error rate on a few clips, decoded as in evaluation.
+    """Each student's error rate on a few clips, decoded as in evaluation.
 
-    chosen: this process's share of them; all processes learn the rate over all clips.
+    chosen: this process's share of them; all processes learn the rates over all clips.
     """
 
     def __init__(self, session: Session, algorithm: SequenceDistillation, chosen: Sequence[Clip]):
         self._algorithm, self._clips = algorithm, chosen
-        self._transcriber: Transcriber = session.transcriber(
-            session.student_config, session.config.evaluate
-        )
+        self._transcribers: dict[str, Transcriber] = {
+            name: session.transcriber(shape, session.config.evaluate)
+            for name, shape in session.students.items()
+        }
 
-    def __call__(self, state: TrainState) -> float | None:
+    def __call__(self, state: TrainState) -> dict[str, float]:
+        """By student; empty where there are no clips."""
         if not any(processes.gather(len(self._clips))):
-            return None
+            return {}
         # Decoding stays within a process, which then needs all of what may lie across them.
         trained = state.params if processes.count() == 1 else processes.on_host(state.params)
-        params = self._transcriber.place(self._algorithm.student(trained))
-        pairs = self._transcriber(params, self._clips)
+        rates = {name: self._error_rate(name, trained) for name in self._transcribers}
+        return {name: rate for name, rate in rates.items() if rate is not None}
+
+    def _error_rate(self, name: str, trained: dict[str, dict]) -> float | None:
+        transcriber = self._transcribers[name]
+        params = transcriber.place(self._algorithm.student(trained, name))
+        pairs = transcriber(params, self._clips)
         rows = [(clip.text, label.text, clip.language or label.language) for clip, label in pairs]
         return corpus_error_rate(row for own in processes.gather(rows) for row in own)

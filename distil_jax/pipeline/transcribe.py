@@ -14,15 +14,21 @@ from distil_jax.pipeline.session import Session
 from distil_jax.pipeline.shares import Share
 from distil_jax.pipeline.train import trained_student
 from distil_jax.progress import progress
+from distil_jax.run import ONLY_STUDENT
 
 
-def transcribe_stage(session: Session, audio: list[Path], model: str) -> dict[str, Any]:
-    """model: "student" (of the best checkpoint), "teacher", or a folder of weights."""
+def transcribe_stage(
+    session: Session, audio: list[Path], model: str, student: str | None
+) -> dict[str, Any]:
+    """model: "student" (of the best checkpoint), "teacher", or a folder of weights.
+
+    student: which one of several.
+    """
     for path in audio:
         if not path.exists():
             raise UserError(f"--audio {path}: no such file or folder")
     session.check_decoding("evaluate")
-    transcriber, params = _model(session, model)
+    transcriber, params = _model(session, model, student)
     placed = transcriber.place(params)
     quarantine = Quarantine(None)
     results = []
@@ -48,12 +54,16 @@ def transcribe_stage(session: Session, audio: list[Path], model: str) -> dict[st
     return {"model": model, "clips": results, "set_aside": aside}
 
 
-def _model(session: Session, model: str) -> tuple[Transcriber, dict]:
+def _model(session: Session, model: str, student: str | None) -> tuple[Transcriber, dict]:
+    if student is not None and model != "student":
+        raise UserError(f"--student {student} goes with --model student only; got --model {model}")
     decode = session.config.evaluate
     if model == "teacher":
         return session.teacher_transcriber(decode), session.teacher.params
     if model == "student":
-        return session.transcriber(session.student_config, decode), trained_student(session)[0]
+        name = _chosen(session, student)
+        params, _ = trained_student(session, name)
+        return session.transcriber(session.students[name], decode), params
     loaded = load_pretrained(model)
     if loaded.config.vocab_size != session.teacher.config.vocab_size:
         raise UserError(
@@ -61,3 +71,18 @@ def _model(session: Session, model: str) -> tuple[Transcriber, dict]:
             f"teacher {session.teacher.config.vocab_size}; give a config with a teacher of its kind"
         )
     return session.transcriber(loaded.config, decode), loaded.params
+
+
+def _chosen(session: Session, student: str | None) -> str:
+    """The name of the student to take: the only one, or that of several which is named."""
+    names = list(session.students)
+    if ONLY_STUDENT in names:
+        if student is None:
+            return ONLY_STUDENT
+        raise UserError(
+            f"--student {student}: this run has one student without a name; leave it out"
+        )
+    if student not in names:
+        got = f"--student {student}: no such student" if student else "which student?"
+        raise UserError(f"{got}; give --student NAME, one of {', '.join(names)}")
+    return student

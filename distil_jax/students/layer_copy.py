@@ -37,8 +37,8 @@ def student_shape(teacher: AnyModelConfig, config: StudentConfig) -> AnyModelCon
         wanted, there = getattr(config, side), getattr(teacher, side)
         if wanted is not None and wanted > there:
             raise ConfigError(
-                f"student.{side}: got {wanted}, but the teacher has {there}; "
-                f"allowed: 1 to {there}, or null for all"
+                f"got {wanted}, but the teacher has {there}; allowed: 1 to {there}, null for all",
+                key=side,
             )
         layers[side] = wanted or there
     return teacher.model_copy(update=layers)
@@ -50,9 +50,9 @@ def check_frozen_layers(teacher: ModelConfig, student: ModelConfig, freeze: Sequ
         there, kept = (getattr(each, f"{side}_layers") for each in (teacher, student))
         if kept < there and {side, f"{side}.blocks"} & set(freeze):
             raise ConfigError(
-                f"student.{side}_layers: got {kept} of the teacher's {there}, but train.freeze "
-                f"keeps the {side} as it is. Without some of its layers it must be trained: leave "
-                f"it out of train.freeze"
+                f"got {kept} of the teacher's {there}, but train.freeze keeps the {side} as it is. "
+                f"Without some of its layers it must be trained: leave it out of train.freeze",
+                key=f"{side}_layers",
             )
 
 

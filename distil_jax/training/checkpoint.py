@@ -3,8 +3,9 @@
 import logging
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from distil_jax.errors import UserError, disk_is_full
+from distil_jax.run import ONLY_STUDENT, of_student
 from distil_jax.training.damage import (
     SET_ASIDE,
     Damaged,
@@ -44,9 +46,17 @@ class Checkpoints:
     before it is taken. All processes call all methods alike; process 0 moves and removes.
 
     fingerprint: what the training is made of; checkpoints made of something else are an error.
+    students: their names; the best `keep_best` of each are kept, and the latest.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, keep_latest: int, keep_best: int):
+    def __init__(
+        self,
+        folder: Path,
+        fingerprint: str,
+        keep_latest: int,
+        keep_best: int,
+        students: Sequence[str] = (ONLY_STUDENT,),
+    ):
         self._folder, self._fingerprint = folder, fingerprint
         self._saving: tuple[int, int] | None = None  # step and bytes of what is being written
         for step, damage in list(with_unreadable_metrics(folder, _ERROR_RATE)):
@@ -55,7 +65,7 @@ class Checkpoints:
         self._checkpointer: Any = ocp.training.Checkpointer(
             str(folder.resolve()),
             save_decision_policy=decisions.FixedIntervalPolicy(1),
-            preservation_policy=_preservation(keep_latest, keep_best),
+            preservation_policy=_preservation(keep_latest, keep_best, students),
         )
 
     def __enter__(self) -> "Checkpoints":
@@ -75,17 +85,15 @@ class Checkpoints:
     def latest(self) -> int | None:
         return self._checkpointer.latest.step if self._checkpointer.latest else None
 
-    @property
-    def best(self) -> int | None:
-        """The step with the lowest validation error, the latest of equals; else the latest step."""
-        rates = {
-            c.step: c.metrics[_ERROR_RATE]
-            for c in self._checkpointer.checkpoints
-            if c.metrics and math.isfinite(c.metrics[_ERROR_RATE])
-        }
-        if not rates:
+    def best(self, student: str = ONLY_STUDENT) -> int | None:
+        """The step with a student's lowest validation error, the latest of equals; else the latest
+        step."""
+        saved = self._checkpointer.checkpoints
+        rates = {c.step: _rank(student, c.metrics) for c in saved if c.metrics}
+        lowest = min(rates.values(), default=math.inf)
+        if lowest == math.inf:
             return self.latest
-        return max(step for step, rate in rates.items() if rate == min(rates.values()))
+        return max(step for step, rate in rates.items() if rate == lowest)
 
     @property
     def all_lost(self) -> bool:
@@ -108,29 +116,38 @@ class Checkpoints:
 
         return self._soundly(lambda: self.latest, read)
 
-    def best_params(self, like: TrainState) -> tuple[dict, int] | None:
-        """(parameters, step) of the best sound checkpoint, laid out as `like` is (abstract).
+    def best_params(
+        self, like: TrainState, student: str = ONLY_STUDENT
+    ) -> tuple[dict[str, dict], int] | None:
+        """(a student's parameters under its name, step) of its best sound checkpoint.
 
-        The optimizer's moments, two thirds of the bytes, are not read.
+        They are laid out as `like` is (abstract). The optimizer's moments, two thirds of the bytes,
+        and the other students are not read.
         """
         _check_layout(like)
         left_out = jax.tree.map(lambda _: ocp.PLACEHOLDER, like)
-        wanted = replace(left_out, params=like.params)
+        own = {student: like.params[student]}
+        wanted = replace(left_out, params={**left_out.params, **own})
 
-        def read(step: int) -> tuple[dict, int]:
+        def read(step: int) -> tuple[dict[str, dict], int]:
             seal = self._seal(step)
             self._check_forms(step, seal, like)
-            params = self._checkpointer.load_checkpointables(step, {"state": wanted})[
-                "state"
-            ].params
+            loaded = self._checkpointer.load_checkpointables(step, {"state": wanted})["state"]
+            params = {student: loaded.params[student]}
             check_contents(seal, replace(like, step=None, params=params, opt_state=None))
             return params, step
 
-        return self._soundly(lambda: self.best, read)
+        return self._soundly(lambda: self.best(student), read)
 
-    def save(self, step: int, state: TrainState, loader: dict, error_rate: float | None) -> None:
-        """Copy the state off the devices, then write it in the background."""
-        metrics = None if error_rate is None else {_ERROR_RATE: error_rate}
+    def save(
+        self, step: int, state: TrainState, loader: dict, error_rates: Mapping[str, float]
+    ) -> None:
+        """Copy the state off the devices, then write it in the background.
+
+        error_rates: by student; empty where nothing was validated.
+        """
+        rates = {of_student(_ERROR_RATE, name): rate for name, rate in error_rates.items()}
+        metrics = rates or None
         if self.latest == step:
             return
         self.wait()
@@ -240,17 +257,25 @@ class Checkpoints:
         return reason(error)
 
 
-def _preservation(keep_latest: int, keep_best: int) -> Any:
-    def rank(metrics: dict) -> float:
-        rate = metrics[_ERROR_RATE]
-        return rate if math.isfinite(rate) else math.inf  # NaN has no place in an order
-
+def _preservation(keep_latest: int, keep_best: int, students: Sequence[str]) -> Any:
     policies: Any = ocp.training.preservation_policies
     # Sorted downwards and stable, the last are the lowest, and of equals the latest.
-    best = policies.BestN(
-        get_metric_fn=rank, reverse=True, n=keep_best, keep_checkpoints_without_metrics=False
-    )
-    return policies.AnyPreservationPolicy([policies.LatestN(keep_latest), best])
+    best = [
+        policies.BestN(
+            get_metric_fn=partial(_rank, student),
+            reverse=True,
+            n=keep_best,
+            keep_checkpoints_without_metrics=False,
+        )
+        for student in students
+    ]
+    return policies.AnyPreservationPolicy([policies.LatestN(keep_latest), *best])
+
+
+def _rank(student: str, metrics: Mapping[str, float]) -> float:
+    """A student's error rate; infinite where there is none."""
+    rate = metrics.get(of_student(_ERROR_RATE, student), math.inf)
+    return rate if math.isfinite(rate) else math.inf  # NaN has no place in an order
 
 
 def _check_layout(like: TrainState) -> None:

@@ -54,13 +54,20 @@ def set_aside_alone(folder: Path, step: int) -> Path:
 
 
 def with_unreadable_metrics(folder: Path, metric: str) -> Iterator[tuple[int, str]]:
-    """(step, what is wrong). Orbax reads the metrics of all steps at once or fails altogether."""
+    """(step, what is wrong). Orbax reads the metrics of all steps at once or fails altogether.
+
+    metric: what each of them is called, or begins with where it is one student's (`of_student`).
+    """
     for step in sorted(int(p.name) for p in folder.glob("*") if p.name.isdigit()):
         metrics = folder / str(step) / "metrics"
         if not metrics.exists():  # it was not validated
             continue
         try:
-            float(json.loads((metrics / "metrics").read_text(encoding="utf-8"))[metric])
+            found = dict(json.loads((metrics / "metrics").read_text(encoding="utf-8")))
+            for name, value in found.items():
+                if name.partition(".")[0] != metric:
+                    raise LookupError(f"{name!r} is no {metric}")
+                float(value)
         except (OSError, ValueError, TypeError, LookupError) as error:
             if is_of_the_machine(error):
                 raise

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ import jax
 from distil_jax import processes
 from distil_jax.errors import Preempted, UserError
 from distil_jax.progress import progress
-from distil_jax.run import append_jsonl
+from distil_jax.run import ONLY_STUDENT, append_jsonl, of_student
 from distil_jax.training.checkpoint import Checkpoints
 from distil_jax.training.preemption import StopRequest
 from distil_jax.training.settings import TrainConfig
@@ -20,6 +20,9 @@ from distil_jax.training.state import Algorithm, TrainState
 from distil_jax.training.telemetry import MetricsLog, Stopwatch, compute_row
 
 log = logging.getLogger(__name__)
+
+
+Values = dict[str, dict[str, float]]  # the metrics of a step, by student
 
 
 class Batches(Protocol):
@@ -37,7 +40,7 @@ class _Update:
     """A step that was sent off: its metrics, still on the devices, and what it took."""
 
     step: int
-    metrics: dict[str, jax.Array]
+    metrics: dict[str, dict[str, jax.Array]]
     counts: dict[str, float]
     flops: dict[str, float]
 
@@ -46,19 +49,20 @@ class _Update:
 class Training:
     """One run of an algorithm over batches, from wherever it stands to its last step.
 
-    place: puts a batch of the host on the devices. count: what a batch holds (clips, seconds,
-    tokens), for the compute log. validate: the error rate in percent of a state, or None.
+    metrics: the log of each student. place: puts a batch of the host on the devices. count: what a
+    batch holds (clips, seconds, tokens), for the compute log. validate: each student's error rate
+    in percent, or nothing.
     """
 
     algorithm: Algorithm
     batches: Batches
     config: TrainConfig
     checkpoints: Checkpoints
-    metrics: MetricsLog
+    metrics: Mapping[str, MetricsLog]
     compute_path: Path
     place: Callable[[Any], Any]
     count: Callable[[Any], dict[str, float]]
-    validate: Callable[[TrainState], float | None]
+    validate: Callable[[TrainState], dict[str, float]]
     watch: Stopwatch = field(default_factory=Stopwatch)
     _counts: Counter = field(default_factory=Counter)
     _flops: Counter = field(default_factory=Counter)
@@ -89,14 +93,14 @@ class Training:
     def _begin(self) -> tuple[TrainState, int]:
         """The latest checkpoint, or a fresh start."""
         restored = self.checkpoints.restore(self.algorithm.abstract_state())
+        for metrics in self.metrics.values():
+            metrics.rewind(restored.step if restored else 0)
         if restored is None:
             if self.checkpoints.all_lost:
                 log.warning("NO SOUND CHECKPOINT IS LEFT: TRAINING STARTS ANEW FROM STEP 0")
-            self.metrics.rewind(0)
             return self.algorithm.init(), 0
         log.info("going on from the checkpoint of step %d", restored.step)
         self.batches.set_state(restored.loader)
-        self.metrics.rewind(restored.step)
         return restored.state, restored.step
 
     def _step(self, step: int, state: TrainState) -> tuple[TrainState, _Update]:
@@ -113,42 +117,50 @@ class Training:
         """Wait for a step's metrics, stop if it went wrong, log it if it is its turn."""
         step = update.step
         with self.watch.measure("step"):
-            values = {name: float(value) for name, value in jax.device_get(update.metrics).items()}
+            found = jax.device_get(update.metrics)
+        values = {name: {k: float(v) for k, v in found[name].items()} for name in self.metrics}
         self._counts.update(update.counts)
         self._flops.update(update.flops)
-        if not values.pop("good"):
-            self._stop(state, step, values)
+        unsound = [name for name, each in values.items() if not each.pop("good")]
+        if unsound:
+            self._stop(state, step, {name: values[name] for name in unsound})
         if step % self.config.log_every == 0 or step == self.config.steps:
-            self.metrics.write(step, "train", values)
+            for name, each in values.items():
+                self.metrics[name].write(step, "train", each)
             self._log_compute(step, values)
-        return f"loss {values['loss']:.4g}"
+        return "loss " + ", ".join(f"{each['loss']:.4g}" for each in values.values())
 
-    def _stop(self, state: TrainState, step: int, values: dict[str, float]) -> None:
-        """The update was not applied: the state is the last sound one. Keep it and say so."""
+    def _stop(self, state: TrainState, step: int, unsound: Values) -> None:
+        """The update was not applied: the state is the last sound one. Keep it and say so.
+
+        unsound: the metrics of the students that went wrong.
+        """
         kept = int(state.step)
         if kept and kept != self.checkpoints.latest:
-            self.checkpoints.save(kept, state, self.batches.get_state(), None)
+            self.checkpoints.save(kept, state, self.batches.get_state(), {})
             then = f"after {kept} updates, which are kept, and past this batch"
         else:
             then = f"after {kept} updates, and comes to this batch again"
+        to_any = " to any student" if len(self.metrics) > 1 else ""
         raise UserError(
-            f"training stopped at step {step}: loss {values['loss']:.4g}, gradient norm "
-            f"{values['grad_norm']:.4g} (the limit, train.exploded_norm, is "
-            f"{self.config.exploded_norm:g}). The update was not applied; the same command goes on "
-            f"{then}. To train otherwise (a lower train.optimizer.learning_rate, a longer "
-            f"warmup_steps) choose another run_dir; look at the data around this step first."
+            f"training stopped at step {step}: {_described(unsound)} (the limit, "
+            f"train.exploded_norm, is {self.config.exploded_norm:g}). The update was not "
+            f"applied{to_any}; the same command goes on {then}. To train otherwise (a lower "
+            f"train.optimizer.learning_rate, a longer warmup_steps) choose another run_dir; look "
+            f"at the data around this step first."
         )
 
     def _save(self, step: int, state: TrainState) -> None:
-        error_rate = None
+        error_rates = {}
         if step % self.config.validate_every == 0 or step == self.config.steps:
             with self.watch.measure("evaluation"):
-                error_rate = self.validate(state)
-            if error_rate is not None:
-                self.metrics.write(step, "validation", {"error_rate": error_rate})
-                log.info("step %d: validation error rate %.2f %%", step, error_rate)
+                error_rates = self.validate(state)
+            for name, rate in error_rates.items():
+                self.metrics[name].write(step, "validation", {"error_rate": rate})
+                what = of_student("validation error rate", name)
+                log.info("step %d: %s %.2f %%", step, what, rate)
         with self.watch.measure("checkpoint"):
-            self.checkpoints.save(step, state, self.batches.get_state(), error_rate)
+            self.checkpoints.save(step, state, self.batches.get_state(), error_rates)
 
     def _leave(self, step: int, request: StopRequest) -> None:
         """Being asked to. The step is saved; a validation that was due has been made."""
@@ -159,8 +171,13 @@ class Training:
             f"which is saved. The same command goes on from there."
         )
 
-    def _log_compute(self, step: int, values: dict[str, float]) -> None:
-        losses = {k: v for k, v in values.items() if k not in ("learning_rate", "grad_norm")}
+    def _log_compute(self, step: int, values: Values) -> None:
+        losses = {
+            of_student(what, name): value
+            for name, each in values.items()
+            for what, value in each.items()
+            if what not in ("learning_rate", "grad_norm")
+        }
         row = compute_row(
             "train", step, dict(self._counts), dict(self._flops), self.watch.take(), losses
         )
@@ -168,3 +185,13 @@ class Training:
             append_jsonl(self.compute_path, [row])
         self._counts.clear()
         self._flops.clear()
+
+
+def _described(values: Values) -> str:
+    """Loss and gradient norm of each student."""
+
+    def one(name: str, each: dict[str, float]) -> str:
+        whose = "" if name == ONLY_STUDENT else f"student {name}, "
+        return f"{whose}loss {each['loss']:.4g}, gradient norm {each['grad_norm']:.4g}"
+
+    return "; ".join(one(name, each) for name, each in values.items())

@@ -15,11 +15,15 @@ import optax
 )
 @dataclass(frozen=True)
 class TrainState:
-    """step: updates done, int32. params: trainable ones only, float32. opt_state: optax's."""
+    """All students of a run, who take every step together.
+
+    step: updates done, int32. params: trainable ones only, float32, by student. opt_state: optax's,
+    by student.
+    """
 
     step: jax.Array
-    params: dict
-    opt_state: optax.OptState
+    params: dict[str, dict]
+    opt_state: dict[str, optax.OptState]
 
 
 class Algorithm(Protocol):
@@ -33,9 +37,12 @@ class Algorithm(Protocol):
         """Shapes, types and layout of a state, to restore one into."""
         ...
 
-    def step(self, state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
-        """One update. `state` is donated. Metrics are scalars on the device; `good` is one of
-        them, False when the update was not applied because loss or gradient was not sound."""
+    def step(
+        self, state: TrainState, batch: Any
+    ) -> tuple[TrainState, dict[str, dict[str, jax.Array]]]:
+        """One update. `state` is donated. Each student's metrics are scalars on the device; `good`
+        is one of them, False when its loss or gradient was not sound: then no student's update was
+        applied."""
         ...
 
     def flops(self, batch: Any) -> dict[str, float]:

@@ -1,18 +1,22 @@
 """One training step: on any mesh, in any micro-batches, and against the same written in PyTorch."""
 
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import jax
 import numpy as np
+import optax
 import pytest
 from jax.sharding import PartitionSpec
 
-from distil_jax.algorithms.sequence_distillation import SequenceDistillation
+from distil_jax.algorithms.sequence_distillation import SequenceDistillation, Student
 from distil_jax.mesh import MeshConfig, split_batch
 from distil_jax.models.architecture import ModelConfig
 from distil_jax.models.layers import Compute
 from distil_jax.models.pretrained import to_state_dict
+from distil_jax.run import ONLY_STUDENT
+from distil_jax.training.state import TrainState
 from tests.made_up_training import TRAIN, VOCABULARY, batch, distillation
 
 SHAPES = {
@@ -28,7 +32,7 @@ def train(algorithm: SequenceDistillation, steps: int = 5) -> tuple[list[dict], 
     where = split_batch(algorithm.mesh, algorithm.rules)
     for step in range(steps):
         state, metrics = algorithm.step(state, jax.device_put(batch(step), where))
-        seen.append({name: float(value) for name, value in metrics.items()})
+        seen.append({name: float(value) for name, value in metrics[ONLY_STUDENT].items()})
     return seen, algorithm.student(jax.device_get(state.params))
 
 
@@ -47,7 +51,9 @@ def test_five_steps_learn_something():
     metrics, params = expected()
     assert all(m["good"] for m in metrics)
     assert metrics[0]["grad_norm"] > TRAIN.optimizer.clip_norm, "clipping is not put to the test"
-    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), params, distillation().student_params)
+    moved = jax.tree.map(
+        lambda a, b: np.abs(a - b).max(), params, distillation().students[ONLY_STUDENT].params
+    )
     assert min(jax.tree.leaves(moved["decoder"])) > 1e-4
     assert max(jax.tree.leaves(moved["encoder"])) == 0
 
@@ -76,11 +82,11 @@ def test_micro_batches_give_the_same(shape):
 
 
 def test_a_remembered_encoder_and_one_of_its_own_give_the_same():
-    own = jax.tree.map(np.copy, distillation().student_params)
-    assert distillation(params=own).shares_encoder
+    own = jax.tree.map(np.copy, distillation().students[ONLY_STUDENT].params)
+    assert distillation(params=own).sharing_encoder == {ONLY_STUDENT}
     own["encoder"]["norm"]["scale"] = own["encoder"]["norm"]["scale"] * (1 + 1e-7)
     apart = distillation(params=own)
-    assert not apart.shares_encoder
+    assert not apart.sharing_encoder
     metrics, params = train(apart)
     wanted = expected()
     assert_same(
@@ -90,10 +96,10 @@ def test_a_remembered_encoder_and_one_of_its_own_give_the_same():
 
 def test_an_encoder_that_is_not_frozen_learns():
     algorithm = distillation(TRAIN.model_copy(update={"freeze": ("decoder.positions",)}))
-    assert not algorithm.shares_encoder
+    assert not algorithm.sharing_encoder
     metrics, params = train(algorithm, 2)
     assert metrics[0]["loss"] == pytest.approx(expected()[0][0]["loss"], rel=1e-5)
-    before = jax.tree.map(np.copy, algorithm.student_params)
+    before = jax.tree.map(np.copy, algorithm.students[ONLY_STUDENT].params)
     for side in ("encoder", "decoder"):  # sinusoids never learn, the others were frozen
         fixed = before[side].pop("positions")
         np.testing.assert_array_equal(params[side].pop("positions"), fixed)
@@ -109,14 +115,14 @@ def test_an_unsound_step_is_not_applied(value):
     spoilt = batch()
     spoilt.samples[0, :100] = value
     state, metrics = algorithm.step(state, spoilt)
-    assert not metrics["good"]
+    assert not metrics[ONLY_STUDENT]["good"]
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), before)
 
 
 def test_an_exploded_gradient_is_not_applied():
     algorithm = distillation(TRAIN.model_copy(update={"exploded_norm": 1e-3}))
     state, metrics = algorithm.step(algorithm.init(), batch())
-    assert not metrics["good"]
+    assert not metrics[ONLY_STUDENT]["good"]
     assert int(state.step) == 0
 
 
@@ -135,6 +141,90 @@ def test_the_state_is_restored_into_what_it_was():
         for made, told in zip(jax.tree.leaves(state), jax.tree.leaves(abstract), strict=True):
             assert (made.shape, made.dtype) == (told.shape, told.dtype)
             assert made.sharding.is_equivalent_to(told.sharding, made.ndim)
+
+
+SEVERAL = {"small": 1, "large": 3}
+SETTINGS = {
+    "one device": (TRAIN, MeshConfig(shape=(1, 1, 1))),
+    "eight devices": (TRAIN, MeshConfig(strategy="fsdp+tensor", shape=(2, 2, 2))),
+    "micro-batches": (TRAIN.model_copy(update={"accumulation": 2}), MeshConfig(shape=(1, 1, 1))),
+}
+
+
+def learned(settings: str, students: dict[str, int], steps: int = 3) -> dict[str, tuple]:
+    """By student: (metrics of each step, its gradients of the first step, what it became)."""
+    algorithm = distillation(*SETTINGS[settings], students=students)
+    state, seen, gradients = algorithm.init(), {name: [] for name in students}, {}
+    where = split_batch(algorithm.mesh, algorithm.rules)
+    for step in range(steps):
+        state, metrics = algorithm.step(state, jax.device_put(batch(step), where))
+        for name, own in metrics.items():
+            seen[name].append({k: float(v) for k, v in own.items()})
+        if step == 0:  # Adam's first moment is then the clipped gradient's tenth
+            moments = {n: optax.tree.get(state.opt_state[n], "mu") for n in students}
+            gradients = jax.device_get(moments)
+    params = jax.device_get(state.params)
+    return {n: (seen[n], gradients[n], algorithm.student(params, n)) for n in students}
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_several_students_learn_what_each_learns_alone(settings):
+    together = learned(settings, SEVERAL)
+    for name, layers in SEVERAL.items():
+        metrics, gradients, params = together[name]
+        alone = learned(settings, {ONLY_STUDENT: layers})[ONLY_STUDENT]
+        for ours, theirs in zip(metrics, alone[0], strict=True):
+            assert ours["good"]
+            assert ours == pytest.approx(theirs, rel=1e-6)
+        near = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
+        jax.tree.map(near, gradients, alone[1])
+        jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), params, alone[2])
+
+
+def test_of_several_students_each_counts_its_own_work():
+    whole = distillation(students=SEVERAL).flops(batch())
+    for name, layers in SEVERAL.items():
+        alone = distillation(students={ONLY_STUDENT: layers}).flops(batch())
+        for shared in ("encoder_forward", "teacher_forward"):
+            assert whole[shared] == alone[shared]
+        for own in ("student_forward", "student_backward"):
+            assert whole[f"{own}.{name}"] == alone[own]
+    assert len(whole) == 2 + 2 * len(SEVERAL)
+
+
+def test_a_student_with_an_encoder_of_its_own_learns_beside_one_that_shares():
+    """The teacher's encoder to the last bit but one, so that the losses are the same."""
+    sharing = distillation()
+    own = jax.tree.map(np.copy, sharing.students[ONLY_STUDENT].params)
+    own["encoder"]["norm"]["scale"] = own["encoder"]["norm"]["scale"] * (1 + 1e-7)
+    student = sharing.students[ONLY_STUDENT]
+    both = replace(sharing, students={"sharing": student, "apart": Student(student.config, own)})
+    assert both.sharing_encoder == {"sharing"}
+    flops = both.flops(batch())
+    more = flops["student_forward.apart"] - flops["student_forward.sharing"]
+    assert more == pytest.approx(flops["encoder_forward"])
+    _, metrics = both.step(both.init(), batch())
+    for name in both.students:
+        assert float(metrics[name]["loss"]) == pytest.approx(expected()[0][0]["loss"], rel=1e-5)
+
+
+def test_one_unsound_student_leaves_all_as_they_are():
+    norms = {
+        name: float(each["grad_norm"])
+        for name, each in step_once(distillation(students=SEVERAL))[1].items()
+    }
+    limit = {"exploded_norm": (norms["small"] * norms["large"]) ** 0.5}
+    algorithm = distillation(TRAIN.model_copy(update=limit), students=SEVERAL)
+    before = jax.device_get(algorithm.init())
+    state, metrics = step_once(algorithm)
+    good = {name: bool(each["good"]) for name, each in metrics.items()}
+    assert good == {name: norm <= limit["exploded_norm"] for name, norm in norms.items()}
+    assert sorted(good.values()) == [False, True]
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), before)
+
+
+def step_once(algorithm: SequenceDistillation) -> tuple[TrainState, dict]:
+    return algorithm.step(algorithm.init(), batch())
 
 
 def in_torch(config: ModelConfig, params: dict) -> Any:
@@ -159,7 +249,8 @@ def train_in_torch(algorithm: SequenceDistillation, steps: int = 5) -> tuple[lis
     transformers = pytest.importorskip("transformers")
     extractor = transformers.WhisperFeatureExtractor(feature_size=80)
     taught = in_torch(algorithm.teacher_config, algorithm.teacher_params).eval()
-    student = in_torch(algorithm.student_config, algorithm.student_params).train()
+    ours = algorithm.students[ONLY_STUDENT]
+    student = in_torch(ours.config, ours.params).train()
     student.model.encoder.requires_grad_(False)
     settings = TRAIN.optimizer
     trained = [p for p in student.parameters() if p.requires_grad]
@@ -198,5 +289,5 @@ def test_five_steps_are_those_of_pytorch():
     theirs, weights = train_in_torch(algorithm)
     for ours, other in zip(metrics, theirs, strict=True):
         assert {name: ours[name] for name in other} == pytest.approx(other, rel=1e-4)
-    for name, array in to_state_dict(algorithm.student_config, params).items():
+    for name, array in to_state_dict(algorithm.students[ONLY_STUDENT].config, params).items():
         np.testing.assert_allclose(array, weights[name], atol=1e-4, err_msg=name)

@@ -18,6 +18,7 @@ from distil_jax.labelling.teacher_signals import TeacherSignals
 from distil_jax.mesh import MeshConfig, split_batch
 from distil_jax.models.layers import Compute
 from distil_jax.models.whisper import WhisperConfig, bind, init
+from distil_jax.run import ONLY_STUDENT
 from tests.made_up_training import TOKENS, TRAIN, VOCABULARY, batch, distillation, teacher
 
 TEMPERATURE = 2.0  # of the recipe's kl
@@ -70,7 +71,7 @@ def train(
     for step in range(STEPS):
         made = batch(step) if config is None else cached_batch(config, step)
         state, metrics = algorithm.step(state, jax.device_put(made, where))
-        seen.append({name: float(value) for name, value in metrics.items()})
+        seen.append({name: float(value) for name, value in metrics[ONLY_STUDENT].items()})
     return seen, algorithm.student(jax.device_get(state.params)), algorithm
 
 
@@ -130,9 +131,12 @@ def test_what_is_stored_needs_no_place_on_a_device():
         for config in (None, EXACT, EXACT_STATES)
     )
     assert set(whole["teacher"]) == {"encoder", "decoder"}
-    assert exact["teacher"] == states["teacher"] == {}
-    assert "encoder" in exact["frozen"]
-    assert "encoder" not in states["frozen"]
+    assert set(exact["teacher"]) == {"encoder"}  # it runs for the students who share it
+    assert states["teacher"] == {}
+    for each in (whole, exact, states):
+        assert "encoder" not in each["frozen"][ONLY_STUDENT]
+    own = distillation(TRAIN.model_copy(update={"freeze": ("decoder.positions",)}))
+    assert replace(own, signals=EXACT).abstract_constants()["teacher"] == {}
 
 
 def test_what_is_stored_costs_nothing():

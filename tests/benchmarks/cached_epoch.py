@@ -135,7 +135,7 @@ def epoch(folder: Path, contender: str, model: str, count: int, batch: int) -> C
 
     import jax
 
-    from distil_jax.algorithms.sequence_distillation import SequenceDistillation
+    from distil_jax.algorithms.sequence_distillation import SequenceDistillation, Student
     from distil_jax.allocator import keep_freed_memory
     from distil_jax.data.loader import make_loader
     from distil_jax.labelling.signal_store import SignalStore
@@ -143,6 +143,7 @@ def epoch(folder: Path, contender: str, model: str, count: int, batch: int) -> C
     from distil_jax.models.layers import Compute
     from distil_jax.models.whisper import init
     from distil_jax.objectives import CrossEntropy, KLDivergence
+    from distil_jax.run import ONLY_STUDENT
     from distil_jax.students.layer_copy import StudentConfig, copy_layers, student_shape
     from distil_jax.training.settings import OptimizerConfig, TrainConfig
 
@@ -154,8 +155,7 @@ def epoch(folder: Path, contender: str, model: str, count: int, batch: int) -> C
     algorithm = SequenceDistillation(
         teacher_config=config,
         teacher_params=teacher,
-        student_config=student,
-        student_params=copy_layers(teacher, config, student),
+        students={ONLY_STUDENT: Student(student, copy_layers(teacher, config, student))},
         objectives=(CrossEntropy(weight=0.8), KLDivergence(temperature=TEMPERATURE)),
         config=TrainConfig(batch_size=batch, loss_chunk=CHUNK, optimizer=optimizer),
         compute=Compute(),
@@ -177,7 +177,7 @@ def epoch(folder: Path, contender: str, model: str, count: int, batch: int) -> C
         for _ in range(count // batch):
             placed = jax.device_put(next(loader), split_batch(mesh, rules))
             state, metrics = algorithm.step(state, placed)
-            seen.append(metrics["cross_entropy"])
+            seen.append(metrics[ONLY_STUDENT]["cross_entropy"])
         return float(sum(jax.device_get(seen)) / len(seen))
 
     return run

@@ -36,13 +36,14 @@ def ours(folder: Path, model: str, dtype: Any) -> Callable[[], float]:
     import jax
     import numpy as np
 
-    from distil_jax.algorithms.sequence_distillation import SequenceDistillation
+    from distil_jax.algorithms.sequence_distillation import SequenceDistillation, Student
     from distil_jax.allocator import keep_freed_memory
     from distil_jax.data.batch import SpeechBatch
     from distil_jax.mesh import MeshConfig, make_mesh, split_batch
     from distil_jax.models.layers import Compute
     from distil_jax.models.pretrained import load_pretrained
     from distil_jax.objectives import CrossEntropy, KLDivergence
+    from distil_jax.run import ONLY_STUDENT
     from distil_jax.students.layer_copy import StudentConfig, copy_layers, student_shape
     from distil_jax.training.settings import OptimizerConfig, TrainConfig
 
@@ -56,17 +57,16 @@ def ours(folder: Path, model: str, dtype: Any) -> Callable[[], float]:
         batch_size=materials.BATCH, loss_chunk=8 * materials.BATCH, optimizer=optimizer
     )
     newborn = copy_layers(teacher.params, teacher.config, student)
-    models = teacher.config, teacher.params, student, newborn
-    algorithm = SequenceDistillation(
-        *models, recipe, config, Compute(dtype=dtype), mesh, rules, rules
-    )
+    models = teacher.config, teacher.params, {ONLY_STUDENT: Student(student, newborn)}
+    how = Compute(dtype=dtype), mesh, rules, rules
+    algorithm = SequenceDistillation(*models, recipe, config, *how)
     state, batch = algorithm.init(), SpeechBatch(**np.load(folder / "batch.npz"))
 
     def step() -> float:
         nonlocal state
         placed = jax.device_put(batch, split_batch(mesh, rules))
         state, metrics = jax.block_until_ready(algorithm.step(state, placed))
-        return float(metrics["loss"])
+        return float(metrics[ONLY_STUDENT]["loss"])
 
     return step
 

@@ -17,6 +17,7 @@ from distil_jax.mesh import MeshConfig, make_mesh, split_batch
 from distil_jax.models.placing import placements, shardings
 from distil_jax.models.quantized import WeightDtype, dense, quantize, storage, store
 from distil_jax.models.whisper import NAME_TABLE
+from distil_jax.run import ONLY_STUDENT
 from tests.made_up_training import batch, distillation, teacher
 
 
@@ -43,7 +44,7 @@ def distilling(weights, strategy="dp", shape=(1, 1, 1), **others) -> SequenceDis
 def first_metrics(algorithm: SequenceDistillation) -> dict:
     where = split_batch(algorithm.mesh, algorithm.rules)
     _, metrics = algorithm.step(algorithm.init(), jax.device_put(batch(), where))
-    return {name: float(value) for name, value in metrics.items()}
+    return {name: float(value) for name, value in metrics[ONLY_STUDENT].items()}
 
 
 @cache
@@ -136,7 +137,7 @@ def test_a_mesh_that_splits_scales_gives_the_same():
 
 def test_a_shared_encoder_stays_exact_and_the_student_is_born_of_exact_weights():
     algorithm, exact = distilling("int8"), teacher()[1]
-    assert algorithm.shares_encoder
+    assert algorithm.sharing_encoder
     found = algorithm.abstract_constants()["teacher"]
     assert not any("qvalue" in row["parameter"] for row in placements(found["encoder"]))
     assert any("qvalue" in row["parameter"] for row in placements(found["decoder"]))
@@ -147,7 +148,7 @@ def test_a_shared_encoder_stays_exact_and_the_student_is_born_of_exact_weights()
 
 
 def test_an_encoder_that_is_not_shared_is_rounded_with_the_rest():
-    own = jax.tree.map(np.copy, distillation().student_params)
+    own = jax.tree.map(np.copy, distillation().students[ONLY_STUDENT].params)
     own["encoder"]["norm"]["scale"] = own["encoder"]["norm"]["scale"] * (1 + 1e-7)
     algorithm = distilling("int8", params=own)
     found = algorithm.abstract_constants()

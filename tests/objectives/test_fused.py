@@ -67,9 +67,12 @@ def plain(recipe, student=STUDENT, teacher=TEACHER, targets=TARGETS) -> tuple:
         return jax.tree.map(np.asarray, plain_gradient(recipe, student, teacher, targets))
 
 
-fused_gradient = jax.jit(
-    jax.value_and_grad(token_sums, argnums=1, has_aux=True), static_argnums=(0, 4)
-)
+def one(recipe, student: Signals, teacher: Signals, targets: Targets, chunk: int) -> tuple:
+    """`token_sums` of a single student."""
+    return token_sums(recipe, {"one": student}, teacher, targets, chunk)["one"]
+
+
+fused_gradient = jax.jit(jax.value_and_grad(one, argnums=1, has_aux=True), static_argnums=(0, 4))
 
 
 def fused(recipe, chunk: int, student=STUDENT, teacher=TEACHER, targets=TARGETS) -> tuple:
@@ -88,8 +91,66 @@ def test_sums_and_gradients_are_those_over_full_logits(name, chunk):
 
 
 def test_without_a_gradient_the_sums_are_the_same():
-    got = jax.jit(lambda: token_sums(RECIPE, STUDENT, TEACHER, TARGETS, 5))()
+    got = jax.jit(lambda: one(RECIPE, STUDENT, TEACHER, TARGETS, 5))()
     assert_near(got, plain(RECIPE)[0])
+
+
+SEVERAL = {"first": STUDENT, "second": signals(8, 3), "wider": signals(12, 4)}
+
+
+def several(students: dict[str, Signals]) -> tuple:
+    """((sum of the losses, values by student), gradients by student)."""
+
+    def loss(students: dict[str, Signals]) -> tuple:
+        values = token_sums(RECIPE, students, TEACHER, TARGETS, 5)
+        return sum(value for value, _ in values.values()), values
+
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))(students)
+
+
+def test_each_of_several_students_gets_what_it_gets_alone():
+    (_, values), gradients = several(SEVERAL)
+    for name, student in SEVERAL.items():
+        assert_near((values[name], gradients[name]), plain(RECIPE, student))
+        alone = fused(RECIPE, 5, student)
+        assert_near((values[name], gradients[name]), alone, rtol=1e-6, atol=1e-6)
+    without = jax.jit(lambda: token_sums(RECIPE, SEVERAL, TEACHER, TARGETS, 5))()
+    assert_near(without, values)
+
+
+def test_the_losses_of_several_students_scale_their_own_gradients():
+    def loss(students: dict[str, Signals]) -> jax.Array:
+        values = token_sums(RECIPE, students, TEACHER, TARGETS, 5)
+        return values["first"][0] / 2 - 3 * values["wider"][0]
+
+    got = jax.jit(jax.grad(loss))(SEVERAL)
+    for name, scale in (("first", 0.5), ("second", 0), ("wider", -3)):
+        wanted = jax.tree.map(lambda a, by=scale: by * a, plain(RECIPE, SEVERAL[name])[1])
+        assert_near(got[name], wanted)
+
+
+def test_the_teacher_s_part_is_computed_once_for_all_students():
+    """Its product with the head is one, a student's are three; of exponentials it has its own."""
+
+    def cost(count: int) -> dict[str, float]:
+        def loss(students: dict[str, Signals]) -> jax.Array:
+            values = token_sums(RECIPE, students, teacher, targets, 4)
+            return sum((value for value, _ in values.values()), jnp.zeros(()))
+
+        students = {
+            str(n): Signals(jnp.ones((2, 4, 32)), jnp.ones((500, 32))) for n in range(count)
+        }
+        found = jax.jit(jax.grad(loss)).lower(students).compile().cost_analysis()
+        assert found
+        return found
+
+    teacher = Signals(jnp.ones((2, 4, 32)), jnp.ones((500, 32)))
+    targets = Targets(jnp.zeros((2, 4), jnp.int32), jnp.ones((2, 4), bool))
+    found = {count: cost(count) for count in (1, 2, 3)}
+    for kind, shared in (("flops", 0.2), ("transcendentals", 0.2)):
+        first, second, third = (found[count][kind] for count in (1, 2, 3))
+        assert third - second == pytest.approx(second - first, rel=0.02)
+        assert first - (second - first) > shared * first
 
 
 def test_padding_has_no_part_in_anything():
@@ -116,7 +177,7 @@ def test_a_student_that_is_its_teacher_has_no_divergence():
 
 def test_the_teacher_gets_no_gradient():
     def loss(teacher: Signals) -> jax.Array:
-        return token_sums(RECIPE, STUDENT, teacher, TARGETS, 5)[0]
+        return one(RECIPE, STUDENT, teacher, TARGETS, 5)[0]
 
     for array in jax.tree.leaves(jax.jit(jax.grad(loss))(TEACHER)):
         assert not array.any()
@@ -135,7 +196,7 @@ def test_weights_scale_sums_and_gradients():
 
 def test_what_stands_around_the_loss_scales_its_gradient():
     def loss(student: Signals) -> jax.Array:
-        return token_sums(RECIPE, student, TEACHER, TARGETS, 5)[0] / 27
+        return one(RECIPE, student, TEACHER, TARGETS, 5)[0] / 27
 
     wanted = jax.tree.map(lambda a: a / 27, plain(RECIPE)[1])
     assert_near(jax.jit(jax.grad(loss))(STUDENT), wanted)
@@ -180,7 +241,7 @@ def test_dividing_by_a_count_rounds_bfloat16_once():
     student = replace(STUDENT, hidden=STUDENT.hidden.astype(jnp.bfloat16))
 
     def loss(student: Signals, count: float) -> jax.Array:
-        return token_sums(RECIPE, student, TEACHER, TARGETS, 5)[0] / count
+        return one(RECIPE, student, TEACHER, TARGETS, 5)[0] / count
 
     gradient = jax.jit(jax.grad(loss))
     whole, divided = (np.asarray(gradient(student, n).hidden, np.float64) for n in (1.0, 27.0))
@@ -199,7 +260,7 @@ def test_full_logits_are_never_in_memory():
 
     def temporary(chunk: int) -> int:
         def loss(student: Signals):
-            return token_sums(RECIPE, student, teacher, targets, chunk)[0]
+            return one(RECIPE, student, teacher, targets, chunk)[0]
 
         memory = jax.jit(jax.grad(loss)).lower(student).compile().memory_analysis()
         assert memory

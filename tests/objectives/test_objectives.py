@@ -16,7 +16,7 @@ from distil_jax.objectives import (
     Signals,
     Targets,
     TokenObjective,
-    weighted_loss,
+    weighted_losses,
 )
 
 RECIPE = TypeAdapter(tuple[AnyObjective, ...])
@@ -46,9 +46,13 @@ def targets(*lengths: int) -> Targets:
     return Targets(labels, jnp.arange(TIME) < jnp.asarray(lengths)[:, None])
 
 
+def one(recipe: tuple, student: Signals, teacher: Signals, targets: Targets, counts: dict) -> tuple:
+    return weighted_losses(recipe, {"one": student}, teacher, targets, counts, chunk=2)["one"]
+
+
 def loss(recipe: tuple, targets: Targets) -> tuple[float, dict[str, float]]:
     counts = {o.name: jnp.maximum(o.count(targets), 1) for o in recipe}
-    value, sums = weighted_loss(recipe, signals(0), signals(1), targets, counts, chunk=2)
+    value, sums = one(recipe, signals(0), signals(1), targets, counts)
     return float(value), {name: float(each) for name, each in sums.items()}
 
 
@@ -107,9 +111,23 @@ def test_shares_add_up_to_the_loss_of_the_batch():
     def share(rows: slice) -> float:
         student, teacher = (Signals(s.hidden[rows], s.head) for s in (signals(0), signals(1)))
         part = Targets(whole.labels[rows], whole.mask[rows])
-        return float(weighted_loss(recipe, student, teacher, part, counts, chunk=2)[0])
+        return float(one(recipe, student, teacher, part, counts)[0])
 
     assert share(slice(1)) + share(slice(1, 2)) == pytest.approx(loss(recipe, whole)[0], rel=1e-6)
+
+
+def test_every_student_has_a_loss_of_its_own():
+    recipe = (CrossEntropy(weight=0.8), HiddenDistance(weight=3.0))
+    whole, students = targets(3, 1), {"first": signals(0), "second": signals(2)}
+    counts = {o.name: o.count(whole) for o in recipe}
+    got = weighted_losses(recipe, students, signals(1), whole, counts, chunk=2)
+    assert list(got) == list(students)
+    for name, student in students.items():
+        alone, sums = one(recipe, student, signals(1), whole, counts)
+        assert float(got[name][0]) == pytest.approx(float(alone), rel=1e-6)
+        assert {n: float(a) for n, a in got[name][1].items()} == pytest.approx(
+            {n: float(a) for n, a in sums.items()}, rel=1e-6
+        )
 
 
 @pytest.mark.parametrize("kind", [Objective, TokenObjective])

@@ -59,7 +59,7 @@ def kept_of(k: int = KEPT, temperature: float = 2.0) -> TopK:
 def summed(recipe: tuple, teacher, student: Signals = STUDENT, chunk: int = 4):
     """((weighted sum, own sums), gradient by the student's signals)."""
     loss = jax.value_and_grad(
-        lambda s: token_sums(recipe, s, teacher, TARGETS, chunk), has_aux=True
+        lambda s: token_sums(recipe, {"one": s}, teacher, TARGETS, chunk)["one"], has_aux=True
     )
     return jax.jit(loss)(student)
 
@@ -140,7 +140,8 @@ def test_an_improbable_rest_is_not_lost_in_rounding():
     kept = top_k(certain, KEPT, 1.0, 1)
     assert float(kept.log_probs[0, 0, -1]) == pytest.approx(-60 + np.log((31 - 5) / 5), abs=1e-4)
     targets = Targets(jnp.zeros((1, 1), int), jnp.ones((1, 1), bool))
-    loss = lambda s: token_sums((KLDivergence(temperature=1.0),), s, kept, targets, 1)[0]  # noqa: E731
+    recipe = (KLDivergence(temperature=1.0),)
+    loss = lambda s: token_sums(recipe, {"one": s}, kept, targets, 1)["one"][0]  # noqa: E731
     value, gradient = jax.value_and_grad(loss)(certain)
     assert abs(float(value)) < 1e-6
     assert np.isfinite(gradient.hidden).all()
@@ -181,9 +182,9 @@ def test_another_temperature_is_refused():
 def test_it_gets_no_gradient():
     def loss(log_probs: jax.Array) -> jax.Array:
         teacher = TopK(log_probs, kept.tokens, 2.0)
-        return token_sums((KLDivergence(temperature=2.0),), STUDENT, teacher, TARGETS, 4)[0]
+        return token_sums(recipe, {"one": STUDENT}, teacher, TARGETS, 4)["one"][0]
 
-    kept = kept_of()
+    recipe, kept = (KLDivergence(temperature=2.0),), kept_of()
     assert not jax.grad(loss)(kept.log_probs).any()
 
 

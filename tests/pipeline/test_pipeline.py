@@ -276,3 +276,78 @@ def test_each_label_stands_once(whole):
     shards = sorted((whole[0] / "labels" / "noises").glob("*.parquet"))
     ids = [id for shard in shards for id in pq.read_table(shard)["id"].to_pylist()]
     assert sorted(ids) == sorted({f"{n}.wav" for n in range(14)} - {"1.wav"})
+
+
+SEVERAL = ["student=null", "students={small: {decoder_layers: 1}, large: {decoder_layers: 2}}"]
+
+
+@pytest.fixture(scope="module")
+def several(config, whole, tmp_path_factory) -> tuple[Path, dict[str, Any]]:
+    """A whole run of two students on the labels of the run of one."""
+    run = tmp_path_factory.mktemp("several") / "run"
+    for made in ("labels", "filter"):
+        shutil.copytree(whole[0] / made, run / made)
+    return run, pipeline.run_all(load_config(config, [*SEVERAL, f"run_dir={run}"]))
+
+
+def test_each_student_leaves_what_a_run_leaves(several, whole):
+    folder, result = several
+    own = {"metrics.jsonl", "evaluation", "export", "export.json"}
+    assert not own & {path.name for path in folder.iterdir()}
+    for number, name in enumerate(("small", "large"), 1):
+        student = folder / "students" / name
+        assert {path.name for path in student.iterdir()} == own
+        assert load_pretrained(str(student / "export")).config.decoder_layers == number
+        assert result["export"]["students"][name]["max_logit_difference"] == 0
+        assert f"# made-up-{name}\n" in (student / "export" / "README.md").read_text()
+        assert result["evaluate"]["students"][name]["sets"]["held_out"]["clips"] == 3
+        assert result["train"]["students"][name]["best_step"] == 2
+    compute = read_jsonl(folder / "compute.jsonl")
+    stages = [row["stage"] for row in compute if row["stage"] != "train"]
+    assert stages == ["evaluate teacher", "evaluate student.small", "evaluate student.large"]
+    page = Path(result["report"]).read_text()
+    assert "held_out, student small" in page
+    assert "held_out, student large" in page
+    assert 'class="absent">Nothing' not in page
+
+
+def test_a_student_among_others_becomes_what_it_becomes_alone(several, whole):
+    small = several[0] / "students" / "small"
+    for ours, theirs in zip(
+        read_jsonl(small / "metrics.jsonl"), read_jsonl(whole[0] / "metrics.jsonl"), strict=True
+    ):
+        assert ours.pop("kind") == theirs.pop("kind")
+        assert ours == pytest.approx(theirs, rel=1e-6)
+    ours, theirs = (load_pretrained(str(run / "export")).params for run in (small, whole[0]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), ours, theirs)
+
+
+def test_a_finished_run_of_several_students_is_left_as_it_is(several):
+    folder, result = several
+    before = contents(folder)
+    assert pipeline.run_all(load_config(folder)) == result
+    after = contents(folder)
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    assert changed <= {"config.yaml", "report.html", "filter/histogram.png"}
+
+
+def test_one_of_several_students_is_chosen_by_its_name(several, whole, config):
+    audio = [config.parent / "test"]
+    run = load_config(several[0])
+    assert len(pipeline.transcribe(run, audio, "student", "large")["clips"]) == 3
+    for student, message in (
+        (None, "which student.*--student NAME, one of small, large"),
+        ("middle", "--student middle: no such student.*one of small, large"),
+    ):
+        with pytest.raises(UserError, match=message):
+            pipeline.transcribe(run, audio, "student", student)
+    with pytest.raises(UserError, match="--model student only"):
+        pipeline.transcribe(run, audio, "teacher", "small")
+    with pytest.raises(UserError, match="one student without a name"):
+        pipeline.transcribe(load_config(whole[0]), audio, "student", "small")
+
+
+def test_a_mistaken_student_is_told_by_its_name(config, tmp_path):
+    changes = [*SEVERAL, "students.large.decoder_layers=9", f"run_dir={tmp_path / 'run'}"]
+    with pytest.raises(UserError, match=r"students.large.decoder_layers: got 9"):
+        pipeline.run_all(load_config(config, changes))

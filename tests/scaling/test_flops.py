@@ -118,7 +118,7 @@ def test_teacher_and_student_through_the_fused_loss():
         teacher = model(taught).signals(ids, encoded)
         targets = Targets(ids, jnp.ones(ids.shape, bool))
         recipe = CrossEntropy(), KLDivergence()
-        return token_sums(recipe, student, teacher, targets, chunk=TOKENS)[0]
+        return token_sums(recipe, {"one": student}, teacher, targets, TOKENS)["one"][0]
 
     ours = teacher.forward + student.forward + student.backward
     assert_near_xla(CLIPS * ours, jax.grad(loss), params(STUDENT), params(), IDS, ENCODED)

@@ -92,16 +92,18 @@ def test_a_student_has_the_parameters_of_its_shape():
 
 @pytest.mark.parametrize("side", ["encoder_layers", "decoder_layers"])
 def test_more_layers_than_the_teacher_has_are_refused(side):
-    with pytest.raises(ConfigError, match=rf"student\.{side}: got 7.*has 6.*1 to 6"):
+    with pytest.raises(ConfigError, match=r"got 7.*has 6.*1 to 6") as error:
         student_shape(teacher()[0], StudentConfig.model_validate({side: 7}))
+    assert error.value.key == side
 
 
 @pytest.mark.parametrize("part", ["encoder", "encoder.blocks"])
 def test_a_side_that_lost_layers_may_not_be_frozen(part):
     shape, _ = teacher()
     smaller = student_shape(shape, StudentConfig(encoder_layers=2))
-    with pytest.raises(ConfigError, match=r"student\.encoder_layers: got 2 of the teacher's 6"):
+    with pytest.raises(ConfigError, match=r"got 2 of the teacher's 6") as error:
         check_frozen_layers(shape, smaller, [part])
+    assert error.value.key == "encoder_layers"
     check_frozen_layers(shape, smaller, ["encoder.conv1"])
     check_frozen_layers(shape, student_shape(shape, StudentConfig()), [part])
 

@@ -1,12 +1,15 @@
 """Checkpoints: whole or absent, the best and the latest kept, laid out as asked."""
 
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 from distil_jax.errors import UserError
+from distil_jax.run import ONLY_STUDENT
+from distil_jax.training.checkpoint import Checkpoints
 from tests.made_up_checkpoints import LOADER, opened, restore_latest, saved, state, steps
 
 
@@ -31,9 +34,9 @@ def test_the_state_is_laid_out_as_asked(tmp_path):
     with opened(tmp_path) as checkpoints:
         restored = checkpoints.restore(like)
     assert restored
-    kernel = restored.state.params["block"]["kernel"]
+    kernel = restored.state.params[ONLY_STUDENT]["block"]["kernel"]
     assert kernel.sharding.is_equivalent_to(rows, 2)
-    np.testing.assert_array_equal(kernel, state(1).params["block"]["kernel"])
+    np.testing.assert_array_equal(kernel, state(1).params[ONLY_STUDENT]["block"]["kernel"])
 
 
 @pytest.mark.parametrize(
@@ -44,7 +47,55 @@ def test_the_best_and_the_latest_are_kept(tmp_path, latest, best, kept):
     saved(tmp_path, rates, latest, best)
     assert steps(tmp_path) == kept
     with opened(tmp_path, latest=latest, best=best) as checkpoints:
-        assert (checkpoints.latest, checkpoints.best) == (5, 2)
+        assert (checkpoints.latest, checkpoints.best()) == (5, 2)
+
+
+SEVERAL = ["small", "large"]
+
+
+def saved_of_several(folder: Path, rates: dict[int, tuple[float, float]]) -> None:
+    with Checkpoints(folder, "this", 1, 1, SEVERAL) as checkpoints:
+        for step, each in rates.items():
+            of_each = dict(zip(SEVERAL, each, strict=True))
+            checkpoints.save(step, state(step, SEVERAL), LOADER, of_each)
+
+
+def test_the_best_of_each_student_is_kept(tmp_path):
+    rates = {1: (60.0, 9.0), 2: (10.0, 30.0), 3: (20.0, 20.0), 4: (30.0, 20.0), 5: (40.0, 40.0)}
+    saved_of_several(tmp_path, rates)
+    assert steps(tmp_path) == [1, 2, 5]
+    with Checkpoints(tmp_path, "this", 1, 1, SEVERAL) as checkpoints:
+        assert (checkpoints.best("small"), checkpoints.best("large")) == (2, 1)
+
+
+def test_of_a_student_s_best_its_own_parameters_are_read(tmp_path):
+    saved_of_several(tmp_path, {1: (60.0, 9.0), 2: (10.0, 30.0)})
+    with Checkpoints(tmp_path, "this", 1, 1, SEVERAL) as checkpoints:
+        for name, best in (("small", 2), ("large", 1)):
+            found = checkpoints.best_params(state(0, SEVERAL), name)
+            assert found is not None
+            assert (list(found[0]), found[1]) == ([name], best)
+            wanted = {name: state(best, SEVERAL).params[name]}
+            jax.tree.map(np.testing.assert_array_equal, found[0], wanted)
+
+
+def test_a_rate_that_is_no_number_is_no_student_s_best(tmp_path):
+    nan = float("nan")
+    saved_of_several(tmp_path, {1: (60.0, nan), 2: (nan, 30.0), 3: (nan, nan)})
+    assert steps(tmp_path) == [1, 2, 3]
+    with Checkpoints(tmp_path, "this", 1, 1, SEVERAL) as checkpoints:
+        assert (checkpoints.best("small"), checkpoints.best("large")) == (1, 2)
+
+
+def test_other_students_make_another_training_no_damage(tmp_path):
+    """Their metrics have other names; they stay where they are, and the message is the usual."""
+    saved_of_several(tmp_path, {1: (60.0, 9.0)})
+    with (
+        opened(tmp_path, made_of="that") as checkpoints,
+        pytest.raises(UserError, match="other settings"),
+    ):
+        checkpoints.claim()
+    assert steps(tmp_path) == [1]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +112,7 @@ def test_a_rate_that_is_no_number_never_takes_the_place_of_the_best(tmp_path, ra
     saved(tmp_path, rates, latest=1)
     assert steps(tmp_path) == kept
     with opened(tmp_path, latest=1) as checkpoints:
-        assert checkpoints.best == (kept[0] if np.isfinite(rates[kept[0]]) else kept[-1])
+        assert checkpoints.best() == (kept[0] if np.isfinite(rates[kept[0]]) else kept[-1])
 
 
 @pytest.mark.parametrize(
@@ -77,7 +128,7 @@ def test_a_rate_that_is_no_number_never_takes_the_place_of_the_best(tmp_path, ra
 def test_the_best_is_the_latest_of_the_lowest(tmp_path, rates, best):
     saved(tmp_path, rates)
     with opened(tmp_path) as checkpoints:
-        assert checkpoints.best == best
+        assert checkpoints.best() == best
 
 
 def test_of_the_best_the_parameters_alone_are_read(tmp_path, monkeypatch):
@@ -104,7 +155,7 @@ def test_of_the_best_the_parameters_alone_are_read(tmp_path, monkeypatch):
 def test_a_step_is_saved_once(tmp_path):
     saved(tmp_path, {1: 5.0})
     with opened(tmp_path) as checkpoints:
-        checkpoints.save(1, state(9), LOADER, None)
+        checkpoints.save(1, state(9), LOADER, {})
     assert restore_latest(tmp_path) == 1
 
 

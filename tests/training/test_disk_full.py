@@ -55,14 +55,14 @@ def test_a_save_that_cannot_begin_is_told_at_once(tmp_path, monkeypatch):
     with opened(tmp_path) as checkpoints:
         monkeypatch.setattr(checkpoints._checkpointer, "save_checkpointables_async", full)
         with pytest.raises(UserError, match=r"disk full: the checkpoint of step 2.*is step 1\."):
-            checkpoints.save(2, state(2), {}, None)
+            checkpoints.save(2, state(2), {}, {})
     assert restore_latest(tmp_path) == 1
 
 
 def test_another_failure_of_a_save_is_told_too(tmp_path, monkeypatch):
     saved(tmp_path, {1: None})
     with opened(tmp_path) as checkpoints:
-        checkpoints.save(2, state(2), LOADER, None)
+        checkpoints.save(2, state(2), LOADER, {})
         checkpoints._checkpointer.wait()
 
         def fail() -> None:

@@ -11,12 +11,12 @@ import pytest
 from distil_jax.algorithms.sequence_distillation import SequenceDistillation
 from distil_jax.errors import UserError
 from distil_jax.mesh import MeshConfig, split_batch
-from distil_jax.run import read_jsonl
+from distil_jax.run import ONLY_STUDENT, RunFolder, read_jsonl
 from distil_jax.training.checkpoint import Checkpoints
 from distil_jax.training.loop import Training
 from distil_jax.training.state import TrainState
 from distil_jax.training.telemetry import MetricsLog
-from tests.made_up_training import ONE_DEVICE, TRAIN, batch, distillation
+from tests.made_up_training import ONE_DEVICE, TRAIN, TWO_LAYERS, batch, distillation
 
 STEPS = 8
 CONFIG = TRAIN.model_copy(
@@ -53,20 +53,21 @@ def run(
     mesh: MeshConfig = ONE_DEVICE,
     settings=CONFIG,
     kind: type[SequenceDistillation] = SequenceDistillation,
+    students: dict[str, int] = TWO_LAYERS,
 ) -> TrainState:
-    algorithm = kind(**vars(distillation(settings, mesh)))
+    algorithm = kind(**vars(distillation(settings, mesh, students=students)))
     sharding = split_batch(algorithm.mesh, algorithm.rules)
-    with Checkpoints(folder / "checkpoints", "made up", 2, 1) as checkpoints:
+    with Checkpoints(folder / "checkpoints", "made up", 2, 1, list(students)) as checkpoints:
         return Training(
             algorithm=algorithm,
             batches=batches,
             config=settings,
             checkpoints=checkpoints,
-            metrics=MetricsLog(folder / "metrics.jsonl"),
+            metrics={n: MetricsLog(RunFolder(folder).of_student(n).metrics) for n in students},
             compute_path=folder / "compute.jsonl",
             place=lambda b: jax.device_put(b, sharding),
             count=lambda b: {"clips": len(b.samples), "target_tokens": int(b.mask.sum())},
-            validate=lambda state: 40.0 - int(state.step),
+            validate=lambda state: {n: 40.0 - k * int(state.step) for n, k in students.items()},
         ).run()
 
 
@@ -136,7 +137,8 @@ class Careless(SequenceDistillation):
 
     def step(self, state: TrainState, batch: Any) -> tuple[TrainState, dict]:
         state, metrics = super().step(state, batch)
-        return state, {**metrics, "loss": metrics["loss"] * np.float32(2)}
+        own = metrics[ONLY_STUDENT]
+        return state, {ONLY_STUDENT: {**own, "loss": own["loss"] * np.float32(2)}}
 
 
 def test_a_transfer_that_nobody_asked_for_is_an_error(tmp_path):
@@ -150,3 +152,46 @@ def test_a_finished_run_does_nothing_more(whole):
     state = jax.device_get(run(folder, Batches(dies_at=0)))
     jax.tree.map(np.testing.assert_array_equal, state, expected)
     assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+SEVERAL = {"small": 1, "large": 2}
+
+
+def test_several_students_resume_together_in_the_same_bits(tmp_path):
+    """From one checkpoint; each has metrics of its own, and the best of each is kept."""
+    expected = jax.device_get(run(tmp_path / "whole", Batches(), students=SEVERAL))
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", Batches(dies_at=5), students=SEVERAL)
+    state = jax.device_get(run(tmp_path / "cut", Batches(), students=SEVERAL))
+    jax.tree.map(np.testing.assert_array_equal, state, expected)
+    for name in SEVERAL:
+        first, again = (RunFolder(tmp_path / n).of_student(name).metrics for n in ("whole", "cut"))
+        assert again.read_bytes() == first.read_bytes()
+        rows = read_jsonl(first)
+        assert [row["step"] for row in rows if row["kind"] == "train"] == [*range(1, STEPS + 1)]
+        rates = [row["error_rate"] for row in rows if row["kind"] == "validation"]
+        assert rates == [40.0 - SEVERAL[name] * step for step in (4, 8)]
+    compute = read_jsonl(tmp_path / "whole" / "compute.jsonl")
+    assert {"loss.small", "loss.large", "kl.small", "kl.large"} < set(compute[0]["losses"])
+    assert {"encoder_forward", "student_forward.small"} < set(compute[0]["flops"])
+    assert sum(row.get("clips", 0) for row in compute) == STEPS * 8
+
+
+def test_the_students_that_went_wrong_are_named(tmp_path):
+    """Only the larger gradient is over the limit; neither student is updated."""
+    run(
+        tmp_path / "sound",
+        Batches(),
+        settings=CONFIG.model_copy(update={"steps": 1}),
+        students=SEVERAL,
+    )
+    norms = {
+        name: read_jsonl(RunFolder(tmp_path / "sound").of_student(name).metrics)[0]["grad_norm"]
+        for name in SEVERAL
+    }
+    larger, smaller = sorted(norms, key=lambda name: -norms[name])
+    between = CONFIG.model_copy(update={"exploded_norm": (norms[larger] * norms[smaller]) ** 0.5})
+    with pytest.raises(UserError, match=rf"stopped at step 1: student {larger}, loss") as error:
+        run(tmp_path / "stopped", Batches(), settings=between, students=SEVERAL)
+    assert f"student {smaller}" not in str(error.value)
+    assert "was not applied to any student" in str(error.value)
