@@ -9,7 +9,13 @@ import pytest
 
 from distil_jax.report import write_report
 from distil_jax.run import RunFolder, append_jsonl, read_json, write_json, write_text
-from tests.made_up_run import evaluation_rows, write_evaluation, write_run
+from tests.made_up_run import (
+    evaluation_rows,
+    write_evaluation,
+    write_export,
+    write_run,
+    write_training,
+)
 
 ATTACK = "<script>alert('x')</script><img src=x onerror=alert(1)>\" onload=\"y"
 VOID = {"meta", "img", "br", "hr", "link"}
@@ -92,6 +98,42 @@ def test_a_whole_run_shows_everything(run):
     assert "0.8 × cross_entropy + 1 × kl" in text
     assert str(run.export) in text
     assert 'class="absent"' not in html
+
+
+def test_several_students_share_a_page(run):
+    """Each with its own figures and charts; what they share stands once."""
+    text = run.config.read_text(encoding="utf-8")
+    several = "students: {small: {decoder_layers: 2}, large: {decoder_layers: 4}}"
+    write_text(run.config, text.replace("student: {decoder_layers: 3}", several))
+    rates = {}
+    for name in ("small", "large"):
+        own = run.of_student(name)
+        write_training(own, 120)
+        own.compute.unlink()
+        write_evaluation(own, "held_out", evaluation_rows(40, seed=len(name) + len(rates)))
+        write_export(own)
+        found = read_json(own.evaluation / "summary.json")["held_out"]
+        rates[name] = found["student"]["error_rate"]
+    flops = {"teacher_forward": 1e12, "student_forward.small": 2e12, "student_forward.large": 3e12}
+    row = {"stage": "train", "step": 1, "flops": flops, "seconds": {}, "losses": {}}
+    append_jsonl(run.compute, [{**row, "device": {"kind": "cpu", "count": 2}}])
+    html = report(run)
+    text = text_of(html)
+    assert html.count("<svg") == 2 * 6 + 1
+    for name, rate in rates.items():
+        assert f"the student {name} makes {rate:.1f} %" in text
+        assert f"held_out, student {name}" in text
+        assert str(run.of_student(name).export) in text
+    assert "students small (2), large (4) with so many decoder layers" in text
+    assert "all 384 3.20 7,440 7.20 1.96 5.72 1.20 16.08" in text
+    assert 'class="absent"' not in html
+
+
+def test_a_student_that_is_not_done_says_so_by_name(run):
+    write_text(run.config, "students: {small: {}, large: {}}")
+    html = report(run)
+    assert html.count("Nothing is evaluated yet of student ") == 2
+    assert "Nothing is exported yet of student large" in html
 
 
 def test_compute_is_added_up(run):

@@ -1,6 +1,7 @@
 """The compute log added up: by stage, and all in all."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 _FLOPS = ("encoder_forward", "teacher_forward", "student_forward", "student_backward")
@@ -43,11 +44,16 @@ def _total(stage: str, rows: list[dict]) -> dict[str, Any]:
         "clips": counts["clips"],
         "audio_hours": counts["audio_seconds"] / 3600,
         "target_tokens": counts["target_tokens"],
-        "flops": {part: flops[part] for part in _FLOPS},
+        "flops": {part: _all_students(flops, part) for part in _FLOPS},
         "flops_total": sum(flops.values()),
         "seconds": {kind: seconds[kind] for kind in _SECONDS},
         "seconds_total": sum(seconds.values()),
     }
+
+
+def _all_students(flops: Mapping[str, float], part: str) -> float:
+    """`student_forward`, and `student_forward.small` and others of several students."""
+    return sum(count for name, count in flops.items() if name.partition(".")[0] == part)
 
 
 def _scale(flops: float) -> tuple[float, str]:

@@ -21,10 +21,10 @@ _MOST_POINTS = 400
 _NOT_LOSSES = ("step", "kind", "loss", "grad_norm", "learning_rate")
 
 
-def curves(rows: Sequence[dict]) -> list[dict[str, Any]]:
+def curves(rows: Sequence[dict], id: str = "chart") -> list[dict[str, Any]]:
     """Charts of metrics.jsonl: losses, the validation error rate, then the optimizer's figures.
 
-    Each is {"title", "svg"}.
+    id: of these charts alone. Each is {"title", "svg"}.
     """
     train = [row for row in rows if row["kind"] == "train"]
     validation = [row for row in rows if row["kind"] == "validation"]
@@ -34,7 +34,7 @@ def curves(rows: Sequence[dict]) -> list[dict[str, Any]]:
     wanted = [(train, name, title, False) for name, title in names.items()]
     wanted.append((validation, "error_rate", "validation error rate, %", True))
     wanted += [(train, name, title, False) for name, title in rest.items()]
-    charts = [_curve(f"chart{i}", *each) for i, each in enumerate(wanted)]
+    charts = [_curve(f"{id}{i}", *each) for i, each in enumerate(wanted)]
     return [chart for chart in charts if chart]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from distil_jax.report import compute, curves, figures, results
-from distil_jax.run import RunFolder, read_json, read_jsonl, write_text
+from distil_jax.run import ONLY_STUDENT, RunFolder, read_json, read_jsonl, write_text
 from distil_jax.yaml_io import parse_yaml
 
 _SHOWN_ROWS = 12
@@ -39,19 +39,35 @@ def _facts(run: RunFolder) -> dict[str, Any]:
     """All that the template asks for; None where there is no file yet."""
     text = run.config.read_text(encoding="utf-8") if run.config.exists() else None
     config = _config(text)
+    students = _names(config)
     return {
         "name": config.get("name") or run.root.resolve().name,
         "summary": _summary(config),
-        "dates": _dates(run),
-        "sets": results.sets(run),
-        "curves": curves.curves(read_jsonl(run.metrics)),
+        "dates": _dates(run, students),
+        "students": [_student(run, name, n) for n, name in enumerate(students)],
         "filter": _filter(run),
-        "worst": results.worst(run),
         "quarantine": _quarantine(read_jsonl(run.quarantine)),
         "compute": compute.totals(read_jsonl(run.compute)),
-        "export": _export(run),
         "config": text,
         "folder": str(run.root),
+    }
+
+
+def _names(config: dict[str, Any]) -> list[str]:
+    several = config.get("students")
+    named = list(map(str, several)) if isinstance(several, dict) else []
+    return named or [ONLY_STUDENT]
+
+
+def _student(run: RunFolder, name: str, number: int) -> dict[str, Any]:
+    """What the page says of one student; it names only those that have a name."""
+    own = run.of_student(name)
+    return {
+        "name": None if name == ONLY_STUDENT else name,
+        "sets": results.sets(own),
+        "curves": curves.curves(read_jsonl(own.metrics), f"chart{number}-"),
+        "worst": results.worst(own),
+        "export": _export(own),
     }
 
 
@@ -75,10 +91,12 @@ def _summary(config: dict[str, Any]) -> list[str]:
 
     weights = at("teacher", "weights")
     objectives = at("objectives")
+    several = [f"{name} ({at('students', name, 'decoder_layers')})" for name in _names(config)]
     pieces = [
         ("teacher {}", ", ".join(map(str, weights)) if isinstance(weights, list) else weights),
         ("student with {} encoder layers", at("student", "encoder_layers")),
         ("student with {} decoder layers", at("student", "decoder_layers")),
+        ("students {} with so many decoder layers", ", ".join(several) if at("students") else None),
         ("λ {} %", at("filter", "max_error_rate")),
         ("{} steps", at("train", "steps")),
         ("{} clips a batch", at("train", "batch_size")),
@@ -94,10 +112,11 @@ def _recipe(objectives: list) -> str:
     return " + ".join(f"{weight} × {name}" for weight, name in pairs)
 
 
-def _dates(run: RunFolder) -> dict[str, str] | None:
+def _dates(run: RunFolder, students: list[str]) -> dict[str, str] | None:
     """When the first and the last of the run's own files were written."""
-    own = [run.config, run.metrics, run.compute, run.quarantine, run.root / "export.json"]
-    own += [run.filter / "summary.json", run.evaluation / "summary.json"]
+    own = [run.config, run.compute, run.quarantine, run.filter / "summary.json"]
+    for each in map(run.of_student, students):
+        own += [each.metrics, each.root / "export.json", each.evaluation / "summary.json"]
     times = [path.stat().st_mtime for path in own if path.exists()]
     if not times:
         return None
