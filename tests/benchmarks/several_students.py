@@ -23,7 +23,7 @@ TINY = {"d_model": 32, "encoder_ffn": 64, "decoder_ffn": 64, "encoder_layers": 1
 TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-3}
 
 
-def algorithm(layers: Sequence[int], dtype: Any, tiny: bool) -> Any:
+def algorithm(layers: Sequence[int], options: dict) -> Any:
     """Students with so many decoder layers, and a random teacher."""
     from distil_jax.algorithms.sequence_distillation import SequenceDistillation, Student
     from distil_jax.mesh import MeshConfig, make_mesh
@@ -35,15 +35,16 @@ def algorithm(layers: Sequence[int], dtype: Any, tiny: bool) -> Any:
     from distil_jax.training.settings import OptimizerConfig, TrainConfig
 
     shape: Any = published_shape("openai/whisper-base")
-    shape = shape.model_copy(update=TINY) if tiny else shape
+    shape = shape.model_copy(update=TINY) if options["tiny"] else shape
     teacher, students = init(shape), {}
     for kept in layers:
         config = student_shape(shape, StudentConfig(decoder_layers=kept))
         students[name_of(kept)] = Student(config, copy_layers(teacher, shape, config))
     optimizer = OptimizerConfig(learning_rate=2e-4, warmup_steps=0, schedule="constant")
     recipe = (CrossEntropy(weight=0.8), KLDivergence(weight=1.0, temperature=2.0))
-    config, how = TrainConfig(loss_chunk=8, optimizer=optimizer), Compute(dtype=dtype)
-    mesh, rules = make_mesh(MeshConfig()), MeshConfig().rules
+    clips = options["batch"]
+    config = TrainConfig(batch_size=clips, loss_chunk=8 * clips, optimizer=optimizer)
+    how, mesh, rules = Compute(dtype=options["dtype"]), make_mesh(MeshConfig()), MeshConfig().rules
     return SequenceDistillation(shape, teacher, students, recipe, config, how, mesh, rules, rules)
 
 
@@ -77,7 +78,7 @@ def stepper(layers: Sequence[int], options: dict) -> Callable[[], dict[str, floa
     from distil_jax.mesh import split_batch
 
     keep_freed_memory()  # as training does
-    made = algorithm(layers, options["dtype"], options["tiny"])
+    made = algorithm(layers, options)
     batch = random_batch(options["batch"], options["tokens"], made.teacher_config.vocab_size)
     state = made.init()
 
@@ -92,7 +93,7 @@ def stepper(layers: Sequence[int], options: dict) -> Callable[[], dict[str, floa
 
 def flops(layers: Sequence[int], options: dict) -> float:
     """Of a step."""
-    made = algorithm(layers, options["dtype"], options["tiny"])
+    made = algorithm(layers, options)
     batch = random_batch(options["batch"], options["tokens"], made.teacher_config.vocab_size)
     return sum(made.flops(batch).values())
 
