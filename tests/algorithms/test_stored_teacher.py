@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from distil_jax.algorithms.sequence_distillation import SequenceDistillation
+from distil_jax.algorithms.sequence_distillation import SequenceDistillation, Student
 from distil_jax.data.batch import SpeechBatch, StoredSignals, make_batch
 from distil_jax.data.targets import Target
 from distil_jax.errors import ConfigError
@@ -122,6 +122,41 @@ def test_an_encoder_of_its_own_learns_with_stored_distributions():
         assert ours == pytest.approx(theirs, rel=1e-5)
     with pytest.raises(ConfigError, match=r"encoder_states: the student's encoder is not the"):
         replace(distillation(own), signals=EXACT_STATES)
+
+
+SEVERAL = {"small": 1, "large": 3}
+
+
+def first_losses(config: SignalsConfig | None) -> dict[str, dict[str, float]]:
+    """Of several students, by name."""
+    algorithm = replace(distillation(students=SEVERAL), signals=config)
+    made = batch(0) if config is None else cached_batch(config, 0)
+    _, metrics = algorithm.step(algorithm.init(), made)
+    return {name: {k: float(v) for k, v in each.items()} for name, each in metrics.items()}
+
+
+@pytest.mark.parametrize("config", [EXACT, EXACT_STATES], ids=["distributions", "states too"])
+def test_several_students_learn_of_one_cache(config):
+    found, expected = first_losses(config), first_losses(None)
+    assert set(found) == set(SEVERAL)
+    for name, each in expected.items():
+        assert found[name] == pytest.approx(each, rel=1e-5)
+
+
+def test_an_encoder_of_its_own_beside_one_that_is_shared():
+    """The teacher's to the last bit but one, so that the losses are the same."""
+    plain = distillation()
+    student = plain.students[ONLY_STUDENT]
+    own = jax.tree.map(np.copy, student.params)
+    own["encoder"]["norm"]["scale"] = own["encoder"]["norm"]["scale"] * (1 + 1e-7)
+    students = {"sharing": student, "apart": Student(student.config, own)}
+    both = replace(plain, students=students, signals=EXACT)
+    assert set(both.abstract_constants()["teacher"]) == {"encoder"}
+    _, metrics = both.step(both.init(), cached_batch(EXACT, 0))
+    for name in students:
+        assert float(metrics[name]["loss"]) == pytest.approx(live()[0][0]["loss"], rel=1e-5)
+    with pytest.raises(ConfigError, match=r"encoder_states: the student apart's encoder is not"):
+        replace(both, signals=EXACT_STATES)
 
 
 def test_what_is_stored_needs_no_place_on_a_device():

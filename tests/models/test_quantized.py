@@ -147,6 +147,17 @@ def test_a_shared_encoder_stays_exact_and_the_student_is_born_of_exact_weights()
     np.testing.assert_array_equal(kept, exact["decoder"]["blocks"]["mlp"]["up"]["kernel"][::2])
 
 
+def test_one_student_that_shares_the_encoder_keeps_it_exact():
+    plain = distillation().students[ONLY_STUDENT]
+    own = jax.tree.map(np.copy, plain.params)
+    own["encoder"]["norm"]["scale"] = own["encoder"]["norm"]["scale"] * (1 + 1e-7)
+    students = {"sharing": plain, "apart": replace(plain, params=own)}
+    found = replace(distilling("int8"), students=students).abstract_constants()
+    assert not any("qvalue" in row["parameter"] for row in placements(found["teacher"]["encoder"]))
+    assert "encoder" not in found["frozen"]["sharing"]
+    assert "encoder" in found["frozen"]["apart"]
+
+
 def test_an_encoder_that_is_not_shared_is_rounded_with_the_rest():
     own = jax.tree.map(np.copy, distillation().students[ONLY_STUDENT].params)
     own["encoder"]["norm"]["scale"] = own["encoder"]["norm"]["scale"] * (1 + 1e-7)

@@ -75,6 +75,19 @@ def test_the_table_has_every_parameter_once(config: Path):
     assert teacher == 4 * sum(a.size for a in everything)
 
 
+def test_of_several_students_the_table_has_their_names(config: Path):
+    several = ["student=null", "students={small: {decoder_layers: 1}, large: {decoder_layers: 2}}"]
+    rows = pipeline.plan(load_config(config, several), None, True)["parameters"]
+    names = [(row["part"], row["parameter"]) for row in rows]
+    assert len(names) == len(set(names))
+    whose = {name.partition(".")[0] for part, name in names if part == "trained"}
+    assert whose == {"small", "large"}
+    assert {name.partition(".")[0] for part, name in names if part == "teacher"} == {
+        "encoder",
+        "decoder",
+    }
+
+
 @pytest.mark.parametrize(
     "override,words",
     [

@@ -10,10 +10,11 @@ import pytest
 
 from distil_jax import pipeline
 from distil_jax.config import load_config
-from distil_jax.run import read_jsonl
+from distil_jax.run import RunFolder, read_jsonl
 from tests.five_steps import MESHES, five_steps
 from tests.made_up_inputs import write_inputs
 from tests.made_up_training import ONE_DEVICE
+from tests.pipeline.test_pipeline import SEVERAL
 from tests.several_processes import Several, together
 
 LABEL = ("label.shard_size=3", "label.batch_size=4")  # 5 shards of the 15 utterances
@@ -206,3 +207,20 @@ def test_two_processes_evaluate_and_export_the_student_of_one(config, labelled, 
     clips = json.loads(heard[0].out)["clips"]
     assert [clip["id"] for clip in clips] == ["0.wav", "1.wav", "2.wav"]
     assert heard[1].out == ""
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_students_of_one(config, labelled, tmp_path):
+    one, two = (shutil.copytree(labelled[1], tmp_path / name) for name in ("one", "two"))
+    for count, run in ((1, one), (2, two)):
+        more = (*LABEL, *SEVERAL, f"run_dir={run}", "--json")
+        together(count, "run", config, *more, devices=8 // count)
+    for name in ("small", "large"):
+        own = [RunFolder(run).of_student(name) for run in (one, two)]
+        tables = [pq.read_table(each.evaluation / "held_out.parquet") for each in own]
+        assert tables[0].equals(tables[1])
+        assert_near_metrics(*(read_jsonl(each.metrics) for each in own))
+        assert sorted(p.name for p in own[0].root.iterdir()) == sorted(
+            p.name for p in own[1].root.iterdir()
+        )
+    assert sorted(p.name for p in one.iterdir()) == sorted(p.name for p in two.iterdir())
