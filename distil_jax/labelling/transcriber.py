@@ -79,9 +79,13 @@ class Transcriber:
 
     @property
     def batch_size(self) -> int:
-        """The configured size, rounded up to a multiple of the data axes of the mesh."""
-        shards = int(np.prod([self.mesh.shape[axis] for axis in self.rules.batch]))
-        return -(-self.config.batch_size // shards) * shards
+        """The configured size, rounded up to a multiple of the devices that share a batch."""
+        return -(-self.config.batch_size // self.batch_shards) * self.batch_shards
+
+    @property
+    def batch_shards(self) -> int:
+        """How many devices share a batch."""
+        return int(np.prod([self.mesh.shape[axis] for axis in self.rules.batch]))
 
     def place(self, params: dict) -> dict:
         """Parameters on every device in the dtype of `weights`, as decoding wants them."""

@@ -86,22 +86,24 @@ def _plan_training(session: PlannedSession) -> dict[str, Any]:
 def _plan_labelling(session: PlannedSession) -> dict[str, Any]:
     label, target, teacher = session.config.label, session.target, session.teacher
     transcriber = session.teacher_transcriber(label)
-    clips, tokens = transcriber.batch_size, label.max_new_tokens
+    tokens = label.max_new_tokens
+    hosts = len(target.devices) // transcriber.mesh.size  # each labels its own clips
+    clips = hosts * transcriber.batch_size
     shapes = transcriber.shapes(teacher.params)
     step = Step(
         name="labelling step",
         target=target,
-        mesh=session.mesh.shape,
+        mesh=transcriber.mesh.shape,
         fixed=bytes_on_a_device(shapes),
         lower=lambda _: transcriber.lower(shapes),
     )
-    found = step.compile(clips // session.batch_shards)
+    found = step.compile(transcriber.batch_size // transcriber.batch_shards)
     # Greedy decoding reads the decoder's weights for every token, and in every layer what the
     # encoder made of each clip.
     encoded = found.clips * _encoded_bytes(session) * teacher.config.decoder_layers
     moved = tokens * (bytes_on_a_device(shapes["decoder"]) + encoded)
     flops = sum(decoding_flops(teacher.config, clips, clips * tokens))
-    plan = {"new_tokens": tokens, **_described(found, flops, moved, target, clips)}
+    plan = {"new_tokens": tokens, "hosts": hosts, **_described(found, flops, moved, target, clips)}
     if not found.memory.fits:
         plan["change"] = "a smaller label.batch_size"
     return plan

@@ -6,7 +6,7 @@ from functools import cached_property
 import jax
 from jax.sharding import Mesh
 
-from distil_jax.mesh import make_mesh
+from distil_jax.mesh import MeshConfig, make_mesh
 from distil_jax.models.architecture import architecture_of
 from distil_jax.models.pretrained import Pretrained
 from distil_jax.models.published import published_shape
@@ -24,6 +24,13 @@ class PlannedSession(Session):
     @cached_property
     def mesh(self) -> Mesh:
         return make_mesh(self.config.mesh, self.target.devices)
+
+    @cached_property
+    def decoding_mesh(self) -> Mesh:
+        """Of one host's devices, where there are several hosts: each labels its own clips."""
+        first, *_ = devices = self.target.devices
+        own = [device for device in devices if device.process_index == first.process_index]
+        return self.mesh if len(own) == len(devices) else make_mesh(MeshConfig(), own)
 
     @cached_property
     def teacher(self) -> Pretrained:

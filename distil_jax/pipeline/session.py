@@ -19,7 +19,7 @@ from distil_jax.data.speech import Clip, Corpus, Utterance, clips, open_corpus
 from distil_jax.errors import ConfigError
 from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.transcriber import Transcriber
-from distil_jax.mesh import MeshConfig, make_mesh, platform
+from distil_jax.mesh import MeshConfig, Rules, make_mesh, platform
 from distil_jax.models.architecture import ModelConfig
 from distil_jax.models.layers import Compute, Dtype
 from distil_jax.models.pretrained import Pretrained, load_pretrained
@@ -71,6 +71,11 @@ class Session:
         if processes.count() == 1:
             return self.mesh
         return make_mesh(MeshConfig(), jax.local_devices())
+
+    @property
+    def _decoding_rules(self) -> Rules:
+        alone = self.decoding_mesh is self.mesh
+        return self.config.mesh.rules if alone else MeshConfig().rules
 
     @cached_property
     def quarantine(self) -> Quarantine:
@@ -165,7 +170,7 @@ class Session:
             generation_config=self.teacher.generation_config,
             config=decode,
             mesh=self.decoding_mesh,
-            rules=self.config.mesh.rules if processes.count() == 1 else MeshConfig().rules,
+            rules=self._decoding_rules,
             compute=Compute(dtype=compute_dtype(decode.dtype)),
             weights=weights,
         )
