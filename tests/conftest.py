@@ -5,6 +5,8 @@ from pathlib import Path
 
 # Before jax starts its backend. A machine with an accelerator tests on its CPU too, unless told.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Most of a test's time is the compiler's; of programs this small faster code saves nothing.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 import pytest

@@ -19,8 +19,9 @@ _FAR = 64  # so many clips tell how memory grows
 class Memory:
     """Bytes on one device.
 
-    arguments: state, constants and batch; temporaries: what a step makes for itself. Both None for
-    a program that did not fit. available: what the device has, None where nobody said.
+    used: the most at any moment. arguments: state, constants and batch; temporaries: what a step
+    makes for itself. Both None for a program that did not fit. available: what the device has,
+    None where nobody said.
     """
 
     used: int
@@ -34,12 +35,13 @@ class Memory:
 
 
 def memory_of(compiled: Any, available: int | None) -> Memory:
-    """Of a program that was compiled. Donated arguments are counted once."""
+    """Of a program that was compiled. Donated arguments are counted once.
+
+    Less than arguments and temporaries together where these live in each other's gaps.
+    """
     found = compiled.memory_analysis()
     arguments, temporaries = found.argument_size_in_bytes, found.temp_size_in_bytes
-    outputs = found.output_size_in_bytes - found.alias_size_in_bytes
-    used = arguments + temporaries + outputs + found.generated_code_size_in_bytes
-    return Memory(used, available, arguments, temporaries)
+    return Memory(found.peak_memory_in_bytes, available, arguments, temporaries)
 
 
 def shortage_of(message: str, arguments: int) -> Memory | None:

@@ -124,7 +124,7 @@ def test_an_encoder_of_its_own_learns_with_stored_distributions():
         replace(distillation(own), signals=EXACT_STATES)
 
 
-SEVERAL = {"small": 1, "large": 3}
+SEVERAL = {"small": 1, "large": 2}  # fewer than the teacher, of which they then differ
 
 
 def first_losses(config: SignalsConfig | None) -> dict[str, dict[str, float]]:
