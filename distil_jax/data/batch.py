@@ -10,7 +10,6 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
-from distil_jax.data.audio import SAMPLE_RATE
 from distil_jax.data.targets import Target
 from distil_jax.errors import ConfigError
 from distil_jax.mesh import place
@@ -49,14 +48,13 @@ class StoredSignals(NamedTuple):
     """What a signals cache holds of one clip.
 
     log_probs [t, k + 1] and tokens [t, k] as in objectives.stored.TopK; or log_probs [t, v] and no
-    tokens. encoded [s, d] where it was kept. seconds: of the clip.
+    tokens. encoded [s, d] where it was kept.
     """
 
     log_probs: np.ndarray
     tokens: np.ndarray | None
     temperature: float
     encoded: np.ndarray | None
-    seconds: float
 
 
 def place_batch(batch: SpeechBatch, rows: Sequence[int], sharding: NamedSharding) -> SpeechBatch:
@@ -102,6 +100,7 @@ def padded_length(longest: int, lengths: Sequence[int]) -> int:
 
 def make_batch(
     clips: Sequence[np.ndarray],
+    seconds: Sequence[float],
     targets: Sequence[Target],
     lengths: Sequence[int],
     samples: int,
@@ -112,7 +111,6 @@ def make_batch(
     stored: of the same clips, where a signals cache is read; `clips` may be empty then.
     """
     padded = padded_length(max(len(target) for target in targets), lengths)
-    seconds = [len(c) / SAMPLE_RATE for c in clips] or [each.seconds for each in stored]
 
     def pad(name: str, dtype: type) -> np.ndarray:
         return _padded([getattr(target, name).astype(dtype) for target in targets], padded)

@@ -1,8 +1,8 @@
 """Training batches: grain reads ahead in threads and knows its position."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import grain
 import numpy as np
@@ -81,8 +81,9 @@ def make_loader(examples: Sequence[Example], ids: TargetTokens, config: LoaderCo
             stored = [example.stored() for example in own if example.stored]
             heard = not stored or stored[0].encoded is None
             clips = [example.load() for example in own] if heard else []
-            batch = make_batch(clips, targets, config.target_lengths, config.clip_samples, stored)
-            return replace(batch, seconds=np.array([e.seconds for e in chosen], np.float32))
+            seconds = [example.seconds for example in chosen]
+            sizes = config.target_lengths, config.clip_samples
+            return make_batch(clips, seconds, targets, *sizes, stored)
 
     numbers = grain.MapDataset.range(np.iinfo(np.int32).max).seed(config.seed)
     options = grain.ReadOptions(config.threads, config.read_ahead)
@@ -100,10 +101,13 @@ def ordered_batches(
 
     def load(group: Sequence[Example]) -> SpeechBatch:
         targets = [target_of(example, ids, *kinds) for example in group]
-        clips = [example.load() for example in group]
-        fill = config.batch_size - len(group)
-        targets, clips = targets + targets[-1:] * fill, clips + clips[-1:] * fill
-        return make_batch(clips, targets, config.target_lengths, config.clip_samples)
+        clips, seconds = [example.load() for example in group], [e.seconds for e in group]
+
+        def full(rows: list[Any]) -> list[Any]:
+            return rows + rows[-1:] * (config.batch_size - len(rows))
+
+        sizes = config.target_lengths, config.clip_samples
+        return make_batch(full(clips), full(seconds), full(targets), *sizes)
 
     options = grain.ReadOptions(config.threads, config.read_ahead)
     return iter(grain.MapDataset.source(groups).map(load).to_iter_dataset(options))

@@ -40,7 +40,6 @@ class _Place:
     row: int
     start: int
     end: int
-    seconds: float
     temperature: float
 
 
@@ -99,9 +98,8 @@ class SignalStore:
         }
         path = self.shard(index)
         _check_finite(path, kept)
-        rows = [[*key, each.seconds] for key, each in zip(clips, signals, strict=True)]
         # In one entry: safetensors writes several in an order that differs from run to run.
-        header = {"cache": json.dumps({"clips": rows, "temperature": signals[0].temperature})}
+        header = {"cache": json.dumps({"clips": clips, "temperature": signals[0].temperature})}
         with atomic_path(path) as temporary:
             try:
                 save_file(kept, temporary, header)
@@ -142,7 +140,6 @@ class SignalStore:
             tokens=file.get_slice("tokens")[rows] if "tokens" in names else None,
             temperature=place.temperature,
             encoded=file.get_slice("encoded")[place.row] if "encoded" in names else None,
-            seconds=place.seconds,
         )
 
 
@@ -158,10 +155,9 @@ def _header(path: Path) -> list[tuple[ClipKey, _Place]]:
             f"made anew"
         ) from None
     found, start = [], 0
-    for number, (*key, seconds) in enumerate(rows):
-        clip = ClipKey(*key)
+    for number, clip in enumerate(ClipKey(*row) for row in rows):
         end = start + clip.positions
-        found.append((clip, _Place(path, number, start, end, seconds, temperature)))
+        found.append((clip, _Place(path, number, start, end, temperature)))
         start = end
     return found
 

@@ -63,7 +63,6 @@ class TeacherSignals:
                 tokens=None if tokens is None else tokens[row, :length],
                 temperature=getattr(teacher, "temperature", 1.0),
                 encoded=None if encoded is None else encoded[row],
-                seconds=float(batch.seconds[row]),
             )
             for row, length in enumerate(lengths)
         ]

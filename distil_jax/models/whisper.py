@@ -181,7 +181,7 @@ class DecoderBlock(nnx.Module):
         """x [b, t, d], encoded [b, s, d], mask [t, t] -> [b, t, d]."""
         normed = self.attention_norm(x)
         x = x + self.attention(normed, *self.attention.keys_values(normed), mask)
-        x = x + over_clips(self._attend_encoder, self.cross_norm(x), encoded)
+        x = x + self._attend_encoder(self.cross_norm(x), encoded)
         return x + self.mlp(self.mlp_norm(x))
 
     def extend(
@@ -203,7 +203,15 @@ class DecoderBlock(nnx.Module):
         return x + self.mlp(self.mlp_norm(x)), cache
 
     def _attend_encoder(self, normed: jax.Array, encoded: jax.Array) -> jax.Array:
-        return self.cross_attention(normed, *self.cross_attention.keys_values(encoded))
+        attention = self.cross_attention
+        if normed.shape[1] * attention.heads <= normed.shape[2]:
+            # For so few queries, products with all that the encoder made are fewer without keys.
+            return attention.read(normed, encoded, attention.reader(encoded.dtype))
+
+        def attend(normed: jax.Array, encoded: jax.Array) -> jax.Array:
+            return attention(normed, *attention.keys_values(encoded))
+
+        return over_clips(attend, normed, encoded)
 
 
 class Decoder(nnx.Module):

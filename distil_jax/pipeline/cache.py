@@ -125,7 +125,7 @@ def _write(session: Session, store: SignalStore, shards: Sequence[_Shard]) -> No
     with progress(total=total, description="cache", unit="clips") as bar:
         for shard in shards:
             count = -(-len(shard.keys) // size)
-            made = _compute(teacher, params, shard.keys, islice(batches, count), watch)
+            made = _compute(teacher, params, shard, islice(batches, count), watch)
             with watch.measure("checkpoint"):
                 store.write(shard.index, shard.keys, made.signals)
             row = compute_row("cache", shard.index + 1, made.counts, made.flops, watch.take())
@@ -145,7 +145,7 @@ class _Made:
 def _compute(
     teacher: TeacherSignals,
     params: dict,
-    keys: Sequence[ClipKey],
+    shard: _Shard,
     batches: Iterator[SpeechBatch],
     watch: Stopwatch,
 ) -> _Made:
@@ -157,15 +157,15 @@ def _compute(
         if batch is None:
             break
         done, (rows, positions) = len(made.signals), batch.inputs.shape
-        lengths = [key.positions for key in keys[done : done + rows]]
+        lengths = [key.positions for key in shard.keys[done : done + rows]]
         with watch.measure("step"):
             made.signals += teacher(params, batch, lengths)
         encoder += len(lengths) * model.encoder_flops(teacher.model).forward
         decoder += len(lengths) * model.decoder_flops(teacher.model, positions).forward
     made.counts = {
-        "clips": len(keys),
-        "audio_seconds": round(sum(each.seconds for each in made.signals), 3),
-        "target_tokens": sum(key.positions for key in keys),
+        "clips": len(shard.keys),
+        "audio_seconds": round(sum(each.seconds for each in shard.examples), 3),
+        "target_tokens": sum(key.positions for key in shard.keys),
     }
     made.flops = {"encoder_forward": encoder, "teacher_forward": decoder}
     return made

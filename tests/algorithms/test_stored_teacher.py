@@ -59,7 +59,8 @@ def cached_batch(config: SignalsConfig, seed: int) -> SpeechBatch:
     plain = batch(seed)
     targets = [Target(*row) for row in zip(plain.inputs, plain.labels, plain.mask, strict=True)]
     clips: Sequence[np.ndarray] = [] if config.encoder_states else list(plain.samples)
-    return make_batch(clips, targets, [TOKENS], plain.samples.shape[1], stored(config, seed))
+    sizes = [TOKENS], plain.samples.shape[1]
+    return make_batch(clips, list(plain.seconds), targets, *sizes, stored(config, seed))
 
 
 def train(
@@ -232,7 +233,7 @@ def test_the_cache_has_what_the_teacher_shows():
         rest = 1 - of_tokens.sum(-1)
         np.testing.assert_allclose(np.exp(row.log_probs[:, -1].astype(float)), rest, rtol=5e-3)
         np.testing.assert_allclose(row.encoded, states, rtol=1e-3, atol=1e-3)
-        assert (row.seconds, row.temperature) == (30.0, TEMPERATURE)
+        assert row.temperature == TEMPERATURE
 
 
 @pytest.mark.parametrize("config", [EXACT, EXACT_STATES, SMALL, SignalsConfig(top_k=3)])

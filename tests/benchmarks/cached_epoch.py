@@ -58,7 +58,8 @@ def examples(count: int, vocabulary: int) -> list[Any]:
         label = rng.integers(10, vocabulary - 10, length).tolist()
         assert each.audio is not None
         load = partial(load_clip, each.audio, 0.0)
-        found.append(Example(f"{number}", load, [1], label, corpus="quickstart"))
+        seconds = len(load()) / 16_000
+        found.append(Example(f"{number}", load, [1], label, corpus="quickstart", seconds=seconds))
     return found
 
 

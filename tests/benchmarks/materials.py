@@ -70,7 +70,8 @@ def write_batch(path: Path, model: str, tokens: int) -> dict[str, Any]:
     prefix, ids = names.prefix("en", timestamps=True), target_tokens(names, tokens)
     labels = [[*names.encode(" " + text), names.end] for text in clips.texts]
     targets = [build_target(ids, prefix, label) for label in labels]
-    batch = make_batch(clips.samples, targets, [tokens], 480_000)
+    seconds = [len(samples) / 16_000 for samples in clips.samples]
+    batch = make_batch(clips.samples, seconds, targets, [tokens], 480_000)
     np.savez(path, **{name: array for name, array in vars(batch).items() if array is not None})
     return {"tokens that count": f"{int(batch.mask.sum())} of {batch.mask.size}"}
 

@@ -63,7 +63,7 @@ def assert_same(ones: Sequence[SpeechBatch], others: Sequence[SpeechBatch]) -> N
 def test_padding_is_masked_and_the_first_end_is_not():
     clips = [np.ones(3, np.float32), np.full(5, 2, np.float32)]
     targets = [build_target(IDS, [START], label) for label in ([7, 8, 9, END], [7, END])]
-    batch = make_batch(clips, targets, (8, 16), 6)
+    batch = make_batch(clips, [3, 5], targets, (8, 16), 6)
     assert batch.samples.tolist() == [[1, 1, 1, 0, 0, 0], [2, 2, 2, 2, 2, 0]]
     assert batch.inputs.shape == batch.labels.shape == batch.mask.shape == (2, 8)
     assert batch.mask.sum(axis=1).tolist() == [5, 3]
@@ -77,13 +77,13 @@ def test_padding_is_masked_and_the_first_end_is_not():
 def test_the_first_length_that_holds_the_longest(tokens, length):
     target = build_target(IDS, [START], [1] * (tokens - 1))
     assert len(target) == tokens
-    assert make_batch([np.ones(1)], [target], (8, 16), 4).inputs.shape == (1, length)
+    assert make_batch([np.ones(1)], [1], [target], (8, 16), 4).inputs.shape == (1, length)
 
 
 def test_a_target_longer_than_all_lengths_is_said():
     target = build_target(IDS, [START], [1] * 16)
     with pytest.raises(ConfigError, match=r"has 17 tokens, .* train\.target_lengths \[8, 16\]"):
-        make_batch([np.ones(1)], [target], (8, 16), 4)
+        make_batch([np.ones(1)], [1], [target], (8, 16), 4)
 
 
 @pytest.mark.parametrize("chance,fits", [(0.0, True), (0.01, False)])
@@ -199,7 +199,7 @@ def with_stored(number: int, states: bool) -> Example:
     def stored() -> StoredSignals:
         log_probs = np.full((time, 3), -number, np.float16)
         encoded = np.full((5, 2), number, np.float16) if states else None
-        return StoredSignals(log_probs, np.full((time, 2), number, np.uint16), 2.0, encoded, 7.5)
+        return StoredSignals(log_probs, np.full((time, 2), number, np.uint16), 2.0, encoded)
 
     def unreadable() -> np.ndarray:
         raise UserError("the sound was read")
@@ -218,9 +218,9 @@ def test_stored_signals_come_with_their_clips_and_padded_as_their_targets():
         )
         assert batch.teacher.temperature == 2.0
         assert batch.encoded.shape == (4, 5, 2)
-        assert batch.seconds.tolist() == [7.5] * 4
         for row, states in enumerate(batch.encoded):
             number = int(states[0, 0])
+            assert batch.seconds[row] == np.float32(example(number).seconds)
             time = batch.mask[row].sum()
             assert set(batch.labels[row, : time - 1]) == {PLAIN, number}
             assert (batch.teacher.tokens[row, :time] == number).all()

@@ -24,7 +24,6 @@ def signals(number: int, states: bool = True, whole: bool = False) -> StoredSign
         tokens=None if whole else rng.integers(0, 9, (time, 3)).astype(np.uint16),
         temperature=2.0,
         encoded=rng.normal(size=(6, 2)).astype(np.float16) if states else None,
-        seconds=1.5 + number,
     )
 
 
@@ -46,7 +45,7 @@ def finished(store: SignalStore, **kind: bool) -> SignalStore:
 
 
 def assert_same(got: StoredSignals, wanted: StoredSignals) -> None:
-    assert (got.temperature, got.seconds) == (wanted.temperature, wanted.seconds)
+    assert got.temperature == wanted.temperature
     for name in ("log_probs", "tokens", "encoded"):
         one, other = getattr(got, name), getattr(wanted, name)
         assert (one is None) == (other is None)
