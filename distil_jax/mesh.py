@@ -4,7 +4,8 @@ Models name their axes (batch, embed, mlp, heads, vocab, layers); a strategy say
 each name is split over. The mesh always has the axes data, fsdp and tensor.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
@@ -146,6 +147,32 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     if not _active:
         return x
     return jax.lax.with_sharding_constraint(x, _active[-1].spec(axes))
+
+
+def map_over_shards(
+    function: Callable[..., jax.Array], axes: Sequence[str], *arrays: jax.Array
+) -> jax.Array:
+    """function(*arrays) of every device's part, for a kernel that the compiler cannot split.
+
+    axes: the logical names of the leading axes of the arrays and of the result. Where there is no
+    mesh, or a device's part is all that is to be seen, the function is applied as it is.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if not _active or mesh.are_all_axes_manual:
+        return function(*arrays)
+    rules = _active[-1]
+    for axis, size in zip(axes, arrays[0].shape, strict=False):
+        shards = math.prod(mesh.shape[each] for each in rules.over(axis))
+        if size % shards:
+            raise ConfigError(
+                f"mesh.strategy: {axis} is {size}, which does not divide over the {shards} devices "
+                f"of {', '.join(rules.over(axis))}, as attention: splash needs it"
+            )
+    spec = rules.spec(axes)
+    mapped = jax.shard_map(
+        function, in_specs=(spec,) * len(arrays), out_specs=spec, check_vma=False
+    )
+    return mapped(*arrays)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

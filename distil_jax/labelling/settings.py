@@ -22,6 +22,8 @@ class DecodeConfig(Settings):
     timestamps: bool = False
     # Matrix products: auto is bfloat16 on TPU and GPU, float32 on CPU.
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    # xla, or splash: on TPUs a kernel for the encoder.
+    attention: Literal["xla", "splash"] = "xla"
 
 
 class LabelConfig(DecodeConfig):

@@ -9,8 +9,9 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from distil_jax.mesh import on_one_cpu
-from distil_jax.models.layers import Linear
+from distil_jax.models.layers import Compute, Kernel, Linear
 from distil_jax.models.quantized import dense
+from distil_jax.models.splash import splash_attend
 
 # On a CPU, scores of this size and more stay in its cache only one head at a time; for smaller ones
 # all heads at once are faster (tests/benchmarks/attention.py).
@@ -22,8 +23,10 @@ _QUERY_BLOCK = 128
 class Attention(nnx.Module):
     """Multi-head attention; the key projection has no bias."""
 
-    def __init__(self, width: int, heads: int, dtype: str, rngs: nnx.Rngs):
+    def __init__(self, width: int, heads: int, compute: Compute, rngs: nnx.Rngs):
         self.heads = heads
+        self.kernel: Kernel = compute.attention
+        dtype = compute.dtype
         self.query = Linear(width, width, dtype, rngs)
         self.key = Linear(width, width, dtype, rngs, bias=False)
         self.value = Linear(width, width, dtype, rngs)
@@ -42,7 +45,7 @@ class Attention(nnx.Module):
         self, x: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array | None = None
     ) -> jax.Array:
         """x [b, t, d], keys, values and mask as `attend` wants them -> [b, t, d]."""
-        mixed = attend(self.split(self.query(x)), keys, values, mask)
+        mixed = attend(self.split(self.query(x)), keys, values, mask, self.kernel)
         mixed = checkpoint_name(mixed, "attention")  # for the remat policy of that name
         batch, heads, time, head_width = mixed.shape
         return self.out(mixed.swapaxes(1, 2).reshape(batch, time, heads * head_width))
@@ -87,13 +90,19 @@ class Reader(NamedTuple):
 
 
 def attend(
-    query: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array | None = None
+    query: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    mask: jax.Array | None = None,
+    kernel: Kernel = "xla",
 ) -> jax.Array:
     """softmax(query keys^T / sqrt(k)) values, with the softmax in float32.
 
     query [b, h, t, k]; keys [b, h, k, s], which products with them want; values [b, h, s, k];
     mask [t, s], True where a query may look. Returns [b, h, t, k] in the dtype of `values`.
     """
+    if kernel == "splash" and mask is None:
+        return splash_attend(query, keys, values)
     if not on_one_cpu():
         many = query.shape[2] > _QUERY_BLOCK
         return (_block_by_block if many else _all_at_once)(query, keys, values, mask)

@@ -28,6 +28,7 @@ _REMAT_POLICIES = {
 
 
 Dtype = Literal["float32", "bfloat16"]
+Kernel = Literal["xla", "splash"]
 
 
 class Compute(Settings):
@@ -38,6 +39,8 @@ class Compute(Settings):
     # What the backward pass recomputes: nothing, all but what linear maps made, all but what
     # attention mixed (one [b, t, d] each), or every block.
     remat: Remat = "none"
+    # What attends without a mask to many positions: what the compiler makes of it, or a TPU kernel.
+    attention: Kernel = "xla"
 
 
 class Linear(nnx.Module):

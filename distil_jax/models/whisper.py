@@ -95,11 +95,11 @@ FIXED = ("encoder.positions",)
 class EncoderBlock(nnx.Module):
     """Self-attention and MLP, each behind a norm and beside a residual. [b, s, d] -> [b, s, d]."""
 
-    def __init__(self, config: WhisperConfig, dtype: str, rngs: nnx.Rngs):
+    def __init__(self, config: WhisperConfig, compute: Compute, rngs: nnx.Rngs):
         self.attention_norm = LayerNorm(config.d_model, rngs)
-        self.attention = Attention(config.d_model, config.encoder_heads, dtype, rngs)
+        self.attention = Attention(config.d_model, config.encoder_heads, compute, rngs)
         self.mlp_norm = LayerNorm(config.d_model, rngs)
-        self.mlp = MLP(config.d_model, config.encoder_ffn, dtype, rngs)
+        self.mlp = MLP(config.d_model, config.encoder_ffn, compute.dtype, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         normed = self.attention_norm(x)
@@ -117,7 +117,7 @@ class Encoder(nnx.Module):
         self.conv2 = nnx.Conv(width, width, 3, strides=2, padding=1, dtype=dtype, rngs=rngs)
         self.positions = nnx.Param(jnp.zeros((config.max_source_positions, width)))
         self.blocks = stack(
-            lambda rngs: EncoderBlock(config, compute.dtype, rngs), config.encoder_layers, rngs
+            lambda rngs: EncoderBlock(config, compute, rngs), config.encoder_layers, rngs
         )
         self.norm = LayerNorm(width, rngs)
 
@@ -169,13 +169,13 @@ class Steps(NamedTuple):
 class DecoderBlock(nnx.Module):
     """Causal self-attention, attention to the encoder, MLP."""
 
-    def __init__(self, config: WhisperConfig, dtype: str, rngs: nnx.Rngs):
+    def __init__(self, config: WhisperConfig, compute: Compute, rngs: nnx.Rngs):
         self.attention_norm = LayerNorm(config.d_model, rngs)
-        self.attention = Attention(config.d_model, config.decoder_heads, dtype, rngs)
+        self.attention = Attention(config.d_model, config.decoder_heads, compute, rngs)
         self.cross_norm = LayerNorm(config.d_model, rngs)
-        self.cross_attention = Attention(config.d_model, config.decoder_heads, dtype, rngs)
+        self.cross_attention = Attention(config.d_model, config.decoder_heads, compute, rngs)
         self.mlp_norm = LayerNorm(config.d_model, rngs)
-        self.mlp = MLP(config.d_model, config.decoder_ffn, dtype, rngs)
+        self.mlp = MLP(config.d_model, config.decoder_ffn, compute.dtype, rngs)
 
     def __call__(self, x: jax.Array, encoded: jax.Array, mask: jax.Array) -> jax.Array:
         """x [b, t, d], encoded [b, s, d], mask [t, t] -> [b, t, d]."""
@@ -226,7 +226,7 @@ class Decoder(nnx.Module):
             init(rngs.params(), (config.max_target_positions, config.d_model))
         )
         self.blocks = stack(
-            lambda rngs: DecoderBlock(config, compute.dtype, rngs), config.decoder_layers, rngs
+            lambda rngs: DecoderBlock(config, compute, rngs), config.decoder_layers, rngs
         )
         self.norm = LayerNorm(config.d_model, rngs)
 

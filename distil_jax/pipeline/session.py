@@ -171,7 +171,7 @@ class Session:
             config=decode,
             mesh=self.decoding_mesh,
             rules=self._decoding_rules,
-            compute=Compute(dtype=compute_dtype(decode.dtype)),
+            compute=Compute(dtype=compute_dtype(decode.dtype), attention=decode.attention),
             weights=weights,
         )
 

@@ -97,6 +97,6 @@ def teacher_signals(session: Session) -> TeacherSignals:
         chunk=train.loss_chunk,
         mesh=make_mesh(mesh, jax.local_devices()),
         rules=mesh.rules,
-        compute=Compute(dtype=compute_dtype(train.dtype)),
+        compute=Compute(dtype=compute_dtype(train.dtype), attention=train.attention),
         weights=session.config.teacher.weight_dtype,
     )

@@ -71,7 +71,11 @@ def make_algorithm(session: Session) -> SequenceDistillation:
         },
         objectives=config.objectives,
         config=config.train,
-        compute=Compute(dtype=compute_dtype(config.train.dtype), remat=config.train.remat),
+        compute=Compute(
+            dtype=compute_dtype(config.train.dtype),
+            remat=config.train.remat,
+            attention=config.train.attention,
+        ),
         mesh=session.mesh,
         rules=config.mesh.rules,
         teacher_rules=config.mesh.teacher_rules,

@@ -35,6 +35,8 @@ class TrainConfig(Settings):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     # What the backward pass computes anew: see models.layers.Compute.
     remat: Literal["none", "dots", "attention", "full"] = "none"
+    # xla, or splash: on TPUs a kernel for the encoders and for attention to them.
+    attention: Literal["xla", "splash"] = "xla"
     # Target tokens whose logits a device has in memory at once, about.
     loss_chunk: int = Field(default=512, ge=1)
     # A batch is padded to the first of these that holds its longest target: one compilation each.
