@@ -204,7 +204,7 @@ class DecoderBlock(nnx.Module):
 
     def _attend_encoder(self, normed: jax.Array, encoded: jax.Array) -> jax.Array:
         attention = self.cross_attention
-        if normed.shape[1] * attention.heads <= normed.shape[2]:
+        if on_one_cpu() and normed.shape[1] * attention.heads <= normed.shape[2]:
             # For so few queries, products with all that the encoder made are fewer without keys.
             return attention.read(normed, encoded, attention.reader(encoded.dtype))
 

@@ -115,6 +115,7 @@ def test_most_tokens_in_float16_stay_near():
         assert 0.9 * theirs["kl"] < ours["kl"] < 1.002 * theirs["kl"]  # merging only loses
 
 
+@pytest.mark.slow
 def test_an_encoder_of_its_own_learns_with_stored_distributions():
     own = TRAIN.model_copy(update={"freeze": ("decoder.positions",)})
     metrics, _, _ = train(distillation(own), EXACT)

@@ -117,7 +117,7 @@ def assert_same_tokens(name: str, theirs, folder: Path, count: int, timestamps: 
     [
         ("tiny.en", False),
         ("tiny.en", True),
-        ("base", False),
+        pytest.param("base", False, marks=pytest.mark.slow),
         pytest.param("base", True, marks=pytest.mark.slow),
     ],
 )

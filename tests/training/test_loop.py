@@ -104,6 +104,7 @@ def test_a_run_that_was_cut_off_ends_in_the_same_bits(whole, tmp_path, dies_at):
     assert again.read_bytes() == first.read_bytes()
 
 
+@pytest.mark.slow
 def test_it_goes_on_sharded(tmp_path):
     mesh = MeshConfig(strategy="fsdp", shape=(2, 4, 1))
     expected = jax.device_get(run(tmp_path / "whole", Batches(), mesh))
