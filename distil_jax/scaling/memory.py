@@ -13,6 +13,7 @@ _TEMPORARIES = re.compile(
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 _TILE = 8  # rows of a TPU's registers: batches are filled up to a multiple of it
 _FAR = 64  # so many clips tell how memory grows
+_NEAR = 8  # the search ends where an eighth more is known not to fit
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ def shortage_of(message: str, arguments: int) -> Memory | None:
 
 
 def largest_batch(measure: Callable[[int], Memory], first: int, available: int) -> int:
-    """The most clips a device has room for; 0 when not even one. Three compilations as a rule.
+    """About the most clips a device has room for; 0 when not even one. A few compilations.
+
+    An eighth more does not fit.
 
     Args:
         measure: compiles for that many clips a device.
@@ -90,10 +93,12 @@ def _meeting_point(points: dict[int, Memory], available: int) -> int:
         slope = (used - points[near[1]].used) / (one - near[1])
     fitting = max((clips for clips, memory in points.items() if memory.fits), default=0)
     failing = min((clips for clips, memory in points.items() if not memory.fits), default=None)
-    guess = _whole(int(one + (room - used) / slope))
-    if failing is not None:
-        guess = min(guess, fewer(failing))
-    return max(guess, fitting)
+    guess = max(_whole(int(one + (room - used) / slope)), fitting)
+    if failing is None:
+        return guess
+    if fitting >= _TILE and _NEAR * (failing - fitting) <= fitting:
+        return fitting
+    return max(min(guess, fewer(failing)), fitting)
 
 
 def _whole(clips: int) -> int:

@@ -25,11 +25,11 @@ def program(per_clip: int, tried: list[int], says_room: bool = True):
 
 @pytest.mark.parametrize("first", [1, 8, 40, 64, 200])
 @pytest.mark.parametrize("per_clip", [GIB // 10, GIB // 5, GIB // 3, 5 * GIB])
-def test_the_batch_found_fits_and_the_next_does_not(first, per_clip):
+def test_the_batch_found_fits_and_an_eighth_more_does_not(first, per_clip):
     tried: list[int] = []
     best = largest_batch(program(per_clip, tried), first, ROOM)
     most = (ROOM - ARGUMENTS) // per_clip
-    assert best == (most if most < 8 else most - most % 8)
+    assert best == most if most < 8 else most * 8 // 9 - 8 < best <= most
     assert best in tried
     assert len(tried) <= 5
     assert len(tried) == len(set(tried))
