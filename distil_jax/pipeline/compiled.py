@@ -11,11 +11,14 @@ from typing import Any
 import jax
 
 from distil_jax.scaling.collectives import Collective, collectives
-from distil_jax.scaling.memory import Memory, fewer, largest_batch, memory_of, shortage_of
+from distil_jax.scaling.memory import Memory, largest_batch, memory_of, shortage_of
 from distil_jax.topology import Target
 
 log = logging.getLogger(__name__)
-_TPU_OPTIONS: Any = {"xla_tpu_enable_latency_hiding_scheduler": "true"}
+_TPU_OPTIONS: Any = {
+    "xla_tpu_enable_latency_hiding_scheduler": "true",
+    "xla_jf_llvm_use_fast_opt": "true",  # quicker code generation; memory is settled before it
+}
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,11 @@ class Step:
     fixed: int
     lower: Callable[[int], jax.stages.Lowered]
 
-    def compile(self, clips: int, *, quick: bool = False) -> Compiled:
-        """As training and labelling compile it; not to fit is a result.
+    def compile(self, clips: int, *, quick: bool) -> Compiled:
+        """Not to fit is a result.
 
-        quick: a fifth of the compiler's time, for nearly the same memory.
+        quick: with less of the compiler's effort than the run will take, for nearly the same
+        memory in a fifth of the time.
         """
         start = time.monotonic()
         options = _TPU_OPTIONS if self.target.platform == "tpu" else None
@@ -71,23 +75,20 @@ class Step:
         return found
 
     def largest(self, first: Compiled) -> Compiled | None:
-        """For about the most clips that fit, found quickly and then compiled in earnest.
+        """For about the most clips that fit.
 
         None where not even one clip fits, or nobody says how much there is room for.
         """
         if self.target.memory is None:
             return None
+        known: dict[int, Compiled] = {}
 
         def measure(clips: int) -> Memory:
-            return (first if clips == first.clips else self.compile(clips, quick=True)).memory
+            known[clips] = self.compile(clips, quick=False)
+            return known[clips].memory
 
-        clips = largest_batch(measure, first.clips, self.target.memory)
-        while clips:
-            found = self.compile(clips)
-            if found.memory.fits:
-                return found
-            clips = fewer(clips)
-        return None
+        clips = largest_batch(measure, first.memory, first.clips, self.target.memory)
+        return known.get(clips)
 
 
 @contextmanager

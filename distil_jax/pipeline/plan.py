@@ -26,7 +26,7 @@ _GIB = 2**30
 _MOST_COLLECTIVES = 5
 
 
-def plan(config: RunConfig, topology: str | None, table: bool) -> dict[str, Any]:
+def plan(config: RunConfig, topology: str | None, table: bool = False) -> dict[str, Any]:
     """Where every parameter lies (`table`), or memory, time and cost of a run on `topology`."""
     target = tpu_target(topology) if topology else local_target()
     with compiling_for(target.platform):
@@ -97,7 +97,7 @@ def _plan_labelling(session: PlannedSession) -> dict[str, Any]:
         fixed=bytes_on_a_device(shapes),
         lower=lambda _: transcriber.lower(shapes),
     )
-    found = step.compile(transcriber.batch_size // transcriber.batch_shards)
+    found = step.compile(transcriber.batch_size // transcriber.batch_shards, quick=True)
     # Greedy decoding reads the decoder's weights for every token, and in every layer what the
     # encoder made of each clip.
     encoded = found.clips * _encoded_bytes(session) * teacher.config.decoder_layers

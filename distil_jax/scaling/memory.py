@@ -12,8 +12,11 @@ _TEMPORARIES = re.compile(
 )
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 _TILE = 8  # rows of a TPU's registers: batches are filled up to a multiple of it
-_FAR = 64  # so many clips tell how memory grows
-_NEAR = 8  # the search ends where an eighth more is known not to fit
+_FAR = 2048  # clips, hardly ever on one device
+# What does not fit is told without what arguments and temporaries have in common: a little more
+# than it says may fit.
+_HOPE = 1.25
+_LESS = 15 / 16  # of a batch that did not fit is tried next at most
 
 
 @dataclass(frozen=True)
@@ -58,53 +61,40 @@ def shortage_of(message: str, arguments: int) -> Memory | None:
     return Memory(used if whole else used + arguments, available)
 
 
-def largest_batch(measure: Callable[[int], Memory], first: int, available: int) -> int:
-    """About the most clips a device has room for; 0 when not even one. A few compilations.
+def largest_batch(measure: Callable[[int], Memory], one: Memory, first: int, available: int) -> int:
+    """About the most clips a device has room for; 0 when not even one.
 
-    An eighth more does not fit.
+    From far too many downwards to the first batch that fits: for one that does not a compiler gives
+    up early, and says by how much.
 
     Args:
-        measure: compiles for that many clips a device.
-        first: where to begin.
+        measure: compiles for that many clips a device, as the run will.
+        one: what `first` clips take, about.
         available: bytes on a device, where the compiler does not say it.
     """
-    points: dict[int, Memory] = {}
-    clips = first
-    while clips and clips not in points:
+    points = {first: one}
+    far = max(_FAR, 2 * first)
+    while (memory := measure(far)).fits:
+        points, far = {far: memory}, 2 * far
+    points[far] = memory
+    clips = _whole(_meeting_point(points, available) * _HOPE)
+    while clips:
         points[clips] = measure(clips)
-        clips = _meeting_point(points, available)
-    return max((clips for clips, memory in points.items() if memory.fits), default=0)
+        if points[clips].fits:
+            return clips
+        clips = _whole(min(_meeting_point(points, available), clips - 1, clips * _LESS))
+    return 0
 
 
-def _meeting_point(points: dict[int, Memory], available: int) -> int:
-    """Where memory, a line over the batch, meets what there is; else a known point.
-
-    One point of a large batch is enough for a guess, because the arguments hardly grow with it.
-    """
+def _meeting_point(points: dict[int, Memory], available: int) -> float:
+    """The clips at which memory, a line over them, meets what there is."""
     said = (memory.available for memory in points.values() if not memory.fits)
     room = next(filter(None, said), available)
-    if len(points) == 1 and 2 * max(points) < _FAR:
-        return _FAR
     near = sorted(points, key=lambda clips: abs(points[clips].used - room))[:2]
-    one, used = near[0], points[near[0]].used
-    if len(near) == 1:
-        slope = (used - (points[one].arguments or 0)) / one
-    else:
-        slope = (used - points[near[1]].used) / (one - near[1])
-    fitting = max((clips for clips, memory in points.items() if memory.fits), default=0)
-    failing = min((clips for clips, memory in points.items() if not memory.fits), default=None)
-    guess = max(_whole(int(one + (room - used) / slope)), fitting)
-    if failing is None:
-        return guess
-    if fitting >= _TILE and _NEAR * (failing - fitting) <= fitting:
-        return fitting
-    return max(min(guess, fewer(failing)), fitting)
+    one, other = near
+    slope = (points[one].used - points[other].used) / (one - other)
+    return one + (room - points[one].used) / slope
 
 
-def _whole(clips: int) -> int:
-    return max(clips if clips < _TILE else clips - clips % _TILE, 0)
-
-
-def fewer(clips: int) -> int:
-    """The next smaller batch worth trying."""
-    return _whole(clips - 1)
+def _whole(clips: float) -> int:
+    return int(clips if clips < _TILE else clips - clips % _TILE) if clips > 0 else 0

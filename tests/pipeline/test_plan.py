@@ -1,9 +1,11 @@
 """Planning: what a run would take, without its weights, its data or its devices."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ from distil_jax.config import load_config
 from distil_jax.errors import ConfigError
 from distil_jax.models.published import published_shape
 from distil_jax.models.whisper import init
+from distil_jax.pipeline.compiled import Step
+from distil_jax.scaling.chips import TPU_CHIPS
+from distil_jax.topology import local_target
 
 # A folder that `pip install --target` put libtpu into: it only compiles, no TPU is needed.
 LIBTPU = os.environ.get("DISTIL_JAX_LIBTPU", "")
@@ -42,7 +47,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_this_machine_is_a_target_and_nothing_is_left_behind(config: Path, tmp_path: Path):
-    plan = pipeline.plan(load_config(config), None, False)
+    plan = pipeline.plan(load_config(config), None)
     train, label = plan["train"], plan["label"]
     assert (plan["target"], plan["chips"]) == ("cpu", 8)
     assert (train["clips"], train["clips_per_device"], label["clips_per_device"]) == (16, 2, 1)
@@ -105,7 +110,7 @@ def test_a_wrong_layout_is_named_before_anything_is_compiled(config: Path, overr
     if "strategy" in override:
         overrides.append("mesh.shape=[1,8,1]")
     with pytest.raises(ConfigError) as error:
-        pipeline.plan(load_config(config, overrides), None, False)
+        pipeline.plan(load_config(config, overrides), None)
     for word in words:
         assert word in str(error.value)
 
@@ -113,29 +118,37 @@ def test_a_wrong_layout_is_named_before_anything_is_compiled(config: Path, overr
 @pytest.mark.parametrize("name", ["v5e", "v7:4x4", "v5e:4x", "../etc"])
 def test_a_wrong_topology_is_named(config: Path, name):
     with pytest.raises(ConfigError, match="expected generation:shape as v5e:16x16"):
-        pipeline.plan(load_config(config), name, False)
+        pipeline.plan(load_config(config), name)
+
+
+def test_the_bill_is_of_the_roofline_on_all_chips(config: Path, monkeypatch):
+    """With this machine's devices for those of a chip whose peaks are known."""
+    here, planning = local_target(), importlib.import_module("distil_jax.pipeline.plan")
+    monkeypatch.setattr(planning, "local_target", lambda: replace(here, chip=TPU_CHIPS["v5e"]))
+    monkeypatch.setattr(Step, "largest", lambda *_: None)
+    train = pipeline.plan(load_config(config), None)["train"]
+    assert train["fits"]
+    assert train["step_seconds"] == max(train["roofline_seconds"].values()) > 0
+    assert train["clips_per_second"] == pytest.approx(16 / train["step_seconds"])
+    assert train["chip_hours"] == pytest.approx(100 * train["step_seconds"] * 8 / 3600)
+    assert train["cost"] == pytest.approx(2 * train["chip_hours"])
 
 
 @pytest.mark.slow
 @needs_libtpu
 def test_a_slice_that_is_not_here(config: Path):
-    plan = plan_for(config, "v5e:2x2", "train.batch_size=32")
+    plan = plan_for(config, "v5e:2x2", "train.batch_size=8192")
     train, largest = plan["train"], plan["train"]["largest"]
     assert (plan["target"], plan["chips"]) == ("v5e:2x2", 4)
-    assert train["fits"]
-    assert train["clips_per_device"] == 8
-    assert largest["clips_per_device"] > 64
-    assert largest["memory_gib"]["used"] < largest["memory_gib"]["available"] == 16
-    assert train["step_seconds"] == max(train["roofline_seconds"].values())
-    assert train["chip_hours"] == pytest.approx(100 * train["step_seconds"] * 4 / 3600)
-    assert train["cost"] == pytest.approx(2 * train["chip_hours"])
-    assert plan["label"]["fits"]
-
-    twice = 2 * largest["clips"]
-    train = plan_for(config, "v5e:2x2", f"train.batch_size={twice}")["train"]
-    assert not train["fits"]
+    assert (train["fits"], train["clips_per_device"]) == (False, 2048)
     assert train["memory_gib"]["too_much"] > 1
-    assert "train.accumulation=" in train["change"]
+    assert 64 < largest["clips_per_device"] < 2048
+    parts = -(-2048 // largest["clips_per_device"])
+    assert f"train.accumulation={parts}" in train["change"]
+    assert largest["fits"]
+    assert 12 < largest["memory_gib"]["used"] < largest["memory_gib"]["available"] == 16
+    assert largest["step_seconds"] == max(largest["roofline_seconds"].values())
+    assert plan["label"]["fits"]
 
 
 def plan_for(config: Path, topology: str, *overrides: str) -> dict[str, Any]:

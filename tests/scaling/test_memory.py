@@ -24,19 +24,36 @@ def program(per_clip: int, tried: list[int], says_room: bool = True):
 
 
 @pytest.mark.parametrize("first", [1, 8, 40, 64, 200])
-@pytest.mark.parametrize("per_clip", [GIB // 10, GIB // 5, GIB // 3, 5 * GIB])
-def test_the_batch_found_fits_and_an_eighth_more_does_not(first, per_clip):
+@pytest.mark.parametrize("per_clip", [GIB // 1000, GIB // 10, GIB // 5, GIB // 3, 5 * GIB])
+def test_the_batch_found_fits_and_the_next_does_not(first, per_clip):
     tried: list[int] = []
-    best = largest_batch(program(per_clip, tried), first, ROOM)
+    measure = program(per_clip, tried)
+    best = largest_batch(measure, program(per_clip, [])(first), first, ROOM)
     most = (ROOM - ARGUMENTS) // per_clip
-    assert best == most if most < 8 else most * 8 // 9 - 8 < best <= most
-    assert best in tried
-    assert len(tried) <= 5
-    assert len(tried) == len(set(tried))
+    assert best == (most if most < 8 else most - most % 8)
+    assert tried[-1] == best
+    assert len(tried) <= 6
+
+
+def test_of_a_line_that_bends_the_answer_still_fits():
+    """As where much that does not fit shares less of its memory."""
+    tried: list[int] = []
+
+    def measure(clips: int) -> Memory:
+        tried.append(clips)
+        used = ARGUMENTS + clips * GIB // 10
+        fits = used <= ROOM
+        return Memory(used if fits else 2 * used, ROOM, ARGUMENTS if fits else None, used)
+
+    best = largest_batch(measure, measure(1), 1, ROOM)
+    assert 40 <= best <= 120
+    assert tried[-1] == best
+    assert all(clips > best for clips in tried[1:-1])
 
 
 def test_nothing_fits_where_one_clip_is_too_much():
-    assert largest_batch(program(13 * GIB, []), 4, ROOM) == 0
+    measure = program(13 * GIB, [])
+    assert largest_batch(measure, measure(4), 4, ROOM) == 0
 
 
 @pytest.mark.parametrize(
