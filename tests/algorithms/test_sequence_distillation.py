@@ -195,6 +195,7 @@ def test_of_several_students_each_counts_its_own_work():
     assert len(whole) == 2 + 2 * len(SEVERAL)
 
 
+@pytest.mark.slow
 def test_a_student_with_an_encoder_of_its_own_learns_beside_one_that_shares():
     """The teacher's encoder to the last bit but one, so that the losses are the same."""
     sharing = distillation()
@@ -211,6 +212,7 @@ def test_a_student_with_an_encoder_of_its_own_learns_beside_one_that_shares():
         assert float(metrics[name]["loss"]) == pytest.approx(expected()[0][0]["loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_one_unsound_student_leaves_all_as_they_are():
     norms = {
         name: float(each["grad_norm"])

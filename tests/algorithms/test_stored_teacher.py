@@ -90,7 +90,7 @@ def assert_live(metrics: list[dict], params: dict) -> None:
 @pytest.mark.parametrize(
     "config,strategy,shape",
     [
-        (EXACT, "dp", (1, 1, 1)),
+        pytest.param(EXACT, "dp", (1, 1, 1), marks=pytest.mark.slow),
         (EXACT_STATES, "dp", (1, 1, 1)),
         (EXACT_STATES, "fsdp", (2, 4, 1)),
     ],

@@ -188,6 +188,7 @@ def test_a_finished_cache_is_left_as_it_is(small, monkeypatch):
     pipeline.cache(small)
 
 
+@pytest.mark.slow
 def test_top_k_trains_with_sound_and_without_the_teacher(small, live):
     pipeline.train(small)
     rows = read_jsonl(small.folder.metrics)
@@ -273,6 +274,7 @@ def test_more_tokens_than_there_are_is_told_before_the_work(config, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_it_stands_between_filter_and_train(config, tmp_path):
     run = fresh(config, tmp_path / "run", SMALL)
     result = pipeline.run_all(run)

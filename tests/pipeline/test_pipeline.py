@@ -78,6 +78,7 @@ def test_a_finished_run_is_left_as_it_is(whole):
     assert changed <= {"config.yaml", "report.html", "filter/histogram.png"}
 
 
+@pytest.mark.slow
 def test_an_architecture_of_ones_own_runs_as_any_other(config, whole, tmp_path, monkeypatch):
     """It is one file and one line, as the README says: the line."""
     monkeypatch.setitem(ARCHITECTURES, "halved", "tests.made_up_architecture:HalvedConfig")
@@ -171,6 +172,7 @@ def test_what_was_made_otherwise_is_refused_and_nothing_changes(run, verb, chang
     assert changed <= {"filter/histogram.png"}  # drawn again
 
 
+@pytest.mark.slow
 def test_a_trained_student_may_be_decoded_otherwise(run):
     changed = load_config(run, ["evaluate.max_new_tokens=3", "evaluate.language=de"])
     assert pipeline.evaluate(changed)["sets"]["held_out"]["clips"] == 3

@@ -178,6 +178,7 @@ def test_several_students_resume_together_in_the_same_bits(tmp_path):
     assert sum(row.get("clips", 0) for row in compute) == STEPS * 8
 
 
+@pytest.mark.slow
 def test_the_students_that_went_wrong_are_named(tmp_path):
     """Only the larger gradient is over the limit; neither student is updated."""
     run(
