@@ -146,7 +146,8 @@ def test_a_slice_that_is_not_here(config: Path):
     parts = -(-2048 // largest["clips_per_device"])
     assert f"train.accumulation={parts}" in train["change"]
     assert largest["fits"]
-    assert 12 < largest["memory_gib"]["used"] < largest["memory_gib"]["available"] == 16
+    # More than half: twice as many clips do not fit.
+    assert 8 < largest["memory_gib"]["used"] < largest["memory_gib"]["available"] == 16
     assert largest["step_seconds"] == max(largest["roofline_seconds"].values())
     assert plan["label"]["fits"]
 
