@@ -62,7 +62,7 @@ def shortage_of(message: str, arguments: int) -> Memory | None:
 
 
 def largest_batch(measure: Callable[[int], Memory], one: Memory, first: int, available: int) -> int:
-    """About the most clips a device has room for; 0 when not even one.
+    """About the most clips a device has room for, twice of which were seen not to fit; or 0.
 
     From far too many downwards to the first batch that fits: for one that does not a compiler gives
     up early, and says by how much.
@@ -77,13 +77,17 @@ def largest_batch(measure: Callable[[int], Memory], one: Memory, first: int, ava
     while (memory := measure(far)).fits:
         points, far = {far: memory}, 2 * far
     points[far] = memory
-    clips = _whole(_meeting_point(points, available) * _HOPE)
-    while clips:
+
+    def fits(clips: int) -> bool:
         points[clips] = measure(clips)
-        if points[clips].fits:
-            return clips
+        return points[clips].fits
+
+    clips = _whole(_meeting_point(points, available) * _HOPE)
+    while clips and not fits(clips):
         clips = _whole(min(_meeting_point(points, available), clips - 1, clips * _LESS))
-    return 0
+    while clips and all(m.fits or n > 2 * clips for n, m in points.items()) and fits(2 * clips):
+        clips *= 2
+    return clips
 
 
 def _meeting_point(points: dict[int, Memory], available: int) -> float:
