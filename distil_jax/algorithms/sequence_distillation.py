@@ -293,6 +293,7 @@ class SequenceDistillation:
             Targets(batch.labels, batch.mask),
             counts,
             self._loss_positions(batch),
+            skip_padding=self.mesh.size == 1,
         )
         losses = {name: loss for name, (loss, _) in found.items()}
         sums = {name: own for name, (_, own) in found.items()}

@@ -23,16 +23,18 @@ def weighted_losses(
     targets: Targets,
     counts: dict[str, jax.Array],
     chunk: int,
+    skip_padding: bool = False,
 ) -> dict[str, tuple[jax.Array, dict[str, jax.Array]]]:
     """A recipe's share of each student's loss on one micro-batch, and each objective's own sum.
 
-    What the recipe takes of the teacher alone is computed once for all students.
+    What the recipe takes of the teacher alone is computed once for all students. chunk,
+    skip_padding: as of `token_sums`.
     counts: each objective's count over the whole global batch, by name; dividing by it here makes
     the shares of micro-batches and devices add up to the loss of the batch, exactly.
     """
     by_tokens = [o for o in recipe if isinstance(o, TokenObjective)]
-    fused = token_sums(by_tokens, students, teacher, targets, chunk) if by_tokens else {}
-    losses = {}
+    how, losses = (chunk, skip_padding), {}
+    fused = token_sums(by_tokens, students, teacher, targets, *how) if by_tokens else {}
     for name, student in students.items():
         loss, sums = jnp.zeros(()), {}
         if by_tokens:

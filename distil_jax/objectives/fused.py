@@ -10,6 +10,7 @@ b batch, t target positions, c positions of a chunk, d model width, v vocabulary
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from distil_jax.objectives.base import TokenObjective
+from distil_jax.objectives.chunks import Add, scan_chunks, scan_counted
 from distil_jax.objectives.signals import Signals, Targets, Teacher
 
 Recipe = tuple[TokenObjective, ...]
@@ -29,17 +31,40 @@ def token_sums(
     teacher: Teacher,
     targets: Targets,
     chunk: int,
+    skip_padding: bool = False,
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Of each student, the weighted sum of a recipe over all counted tokens, and each objective's.
+
+    chunk: positions of every clip that make a chunk. skip_padding: leave off where the tokens that
+    count end; not for arrays that lie on several devices, which would have to exchange tokens.
 
     Returns (scalar, [objectives]) by student, both float32. Differentiable by the students' hidden
     states and heads; the teacher is constant. The sums of the objectives carry no gradient.
     """
-    return _sums(tuple(recipe), chunk, dict(students), teacher, targets)
+    scan = Scan(chunk, skip_padding)
+    return _sums(tuple(recipe), scan, dict(students), teacher, targets)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """How the positions are worked off."""
+
+    chunk: int
+    skip_padding: bool
+
+    def __call__(
+        self, add: Add, start: Any, students: Students, teacher: Teacher, targets: Targets
+    ):
+        """add(carry, (hidden states by student, the teacher's positions, targets) of a chunk)."""
+        hidden = {name: student.hidden for name, student in students.items()}
+        tree = hidden, teacher.positions, targets
+        if self.skip_padding:
+            return scan_counted(add, start, tree, targets.mask, self.chunk)
+        return scan_chunks(add, start, tree, self.chunk)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _sums(recipe: Recipe, chunk: int, students: Students, teacher: Teacher, targets: Targets):
+def _sums(recipe: Recipe, scan: Scan, students: Students, teacher: Teacher, targets: Targets):
     def add(sums: dict, part: tuple) -> tuple[dict, None]:
         hidden, of_teacher, targets = part
         shown = teacher.shown(of_teacher)
@@ -51,12 +76,12 @@ def _sums(recipe: Recipe, chunk: int, students: Students, teacher: Teacher, targ
         return {name: more(name) for name in students}, None
 
     start = {name: jnp.zeros(len(recipe)) for name in students}
-    sums, _ = jax.lax.scan(add, start, _parts(students, teacher, targets, chunk))
+    sums, _ = scan(add, start, students, teacher, targets)
     return {name: (_weighted(recipe, own), own) for name, own in sums.items()}
 
 
 def _sums_and_gradient(
-    recipe: Recipe, chunk: int, students: Students, teacher: Teacher, targets: Targets
+    recipe: Recipe, scan: Scan, students: Students, teacher: Teacher, targets: Targets
 ):
     def add(carry: dict, part: tuple) -> tuple[dict, dict]:
         hidden, of_teacher, targets = part
@@ -71,13 +96,10 @@ def _sums_and_gradient(
 
     zeros = jnp.zeros(len(recipe))
     start = {name: (zeros, jnp.zeros(s.head.shape, jnp.float32)) for name, s in students.items()}
-    done, to_hidden = jax.lax.scan(add, start, _parts(students, teacher, targets, chunk))
+    done, to_hidden = scan(add, start, students, teacher, targets)
     values = {name: (_weighted(recipe, sums), sums) for name, (sums, _) in done.items()}
     gradients = {
-        name: Signals(
-            joined(to_hidden[name], student.hidden.shape[1]),
-            done[name][1].astype(student.head.dtype),
-        )
+        name: Signals(to_hidden[name], done[name][1].astype(student.head.dtype))
         for name, student in students.items()
     }
     return values, gradients
@@ -99,7 +121,7 @@ def _chunk_gradient(
     return sums, to_hidden, _product("bcv,bcd->vd", to_logits, student.hidden)
 
 
-def _scale_gradient(recipe: Recipe, chunk: int, gradients: Students, cotangents: dict):
+def _scale_gradient(recipe: Recipe, scan: Scan, gradients: Students, cotangents: dict):
     def scaled(gradient: Signals, scale: jax.Array) -> Signals:
         return jax.tree.map(lambda g: (g * scale).astype(g.dtype), gradient)
 
@@ -108,12 +130,6 @@ def _scale_gradient(recipe: Recipe, chunk: int, gradients: Students, cotangents:
 
 
 _sums.defvjp(_sums_and_gradient, _scale_gradient)
-
-
-def _parts(students: Students, teacher: Teacher, targets: Targets, chunk: int):
-    """What differs from chunk to chunk: the students' hidden states, the teacher's, targets."""
-    hidden = {name: student.hidden for name, student in students.items()}
-    return chunks((hidden, teacher.positions, targets), chunk)
 
 
 def _product(letters: str, a: jax.Array, b: jax.Array) -> jax.Array:
@@ -127,21 +143,3 @@ def _chunk_sums(recipe: Recipe, student: jax.Array, teacher: Any, targets: Targe
 
 def _weighted(recipe: Recipe, sums: jax.Array) -> jax.Array:
     return sums @ jnp.asarray([objective.weight for objective in recipe], jnp.float32)
-
-
-def chunks(tree, chunk: int):
-    """[b, t, ...] -> [t / chunk, b, chunk, ...], padded with zeros (mask False) at the end."""
-
-    def split(x: jax.Array) -> jax.Array:
-        batch, time, *rest = x.shape
-        count = -(-time // chunk)
-        padded = jnp.pad(x, [(0, 0), (0, count * chunk - time), *[(0, 0)] * len(rest)])
-        return padded.reshape(batch, count, chunk, *rest).swapaxes(0, 1)
-
-    return jax.tree.map(split, tree)
-
-
-def joined(parts: jax.Array, time: int) -> jax.Array:
-    """The inverse of `chunks` for one array."""
-    count, batch, chunk, *rest = parts.shape
-    return parts.swapaxes(0, 1).reshape(batch, count * chunk, *rest)[:, :time]

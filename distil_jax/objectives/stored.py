@@ -14,7 +14,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 
-from distil_jax.objectives.fused import chunks, joined
+from distil_jax.objectives.chunks import scan_chunks
 from distil_jax.objectives.signals import Signals
 
 
@@ -93,5 +93,8 @@ def buckets(log_probs: jax.Array, tokens: jax.Array) -> jax.Array:
 
 def _by_chunks(function: Callable[[jax.Array], Any], teacher: Signals, chunk: int) -> Any:
     """function(logits [b, c, v]) of all positions, joined again to [b, t, ...]."""
-    parts = jax.lax.map(lambda part: function(teacher.shown(part)), chunks(teacher.hidden, chunk))
-    return jax.tree.map(lambda a: joined(a, teacher.hidden.shape[1]), parts)
+
+    def add(nothing: None, part: jax.Array) -> tuple[None, Any]:
+        return nothing, function(teacher.shown(part))
+
+    return scan_chunks(add, None, teacher.hidden, chunk)[1]

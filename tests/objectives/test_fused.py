@@ -67,16 +67,20 @@ def plain(recipe, student=STUDENT, teacher=TEACHER, targets=TARGETS) -> tuple:
         return jax.tree.map(np.asarray, plain_gradient(recipe, student, teacher, targets))
 
 
-def one(recipe, student: Signals, teacher: Signals, targets: Targets, chunk: int) -> tuple:
+def one(
+    recipe, student: Signals, teacher: Signals, targets: Targets, chunk: int, skip_padding=False
+) -> tuple:
     """`token_sums` of a single student."""
-    return token_sums(recipe, {"one": student}, teacher, targets, chunk)["one"]
+    return token_sums(recipe, {"one": student}, teacher, targets, chunk, skip_padding)["one"]
 
 
-fused_gradient = jax.jit(jax.value_and_grad(one, argnums=1, has_aux=True), static_argnums=(0, 4))
+fused_gradient = jax.jit(jax.value_and_grad(one, argnums=1, has_aux=True), static_argnums=(0, 4, 5))
 
 
-def fused(recipe, chunk: int, student=STUDENT, teacher=TEACHER, targets=TARGETS) -> tuple:
-    return fused_gradient(recipe, student, teacher, targets, chunk)
+def fused(
+    recipe, chunk: int, student=STUDENT, teacher=TEACHER, targets=TARGETS, skip_padding=False
+) -> tuple:
+    return fused_gradient(recipe, student, teacher, targets, chunk, skip_padding)
 
 
 def assert_near(got: tuple, wanted: tuple, rtol: float = 1e-5, atol: float = 1e-5) -> None:
@@ -90,9 +94,35 @@ def test_sums_and_gradients_are_those_over_full_logits(name, chunk):
     assert_near(fused(RECIPES[name], chunk), plain(RECIPES[name]))
 
 
-def test_without_a_gradient_the_sums_are_the_same():
-    got = jax.jit(lambda: one(RECIPE, STUDENT, TEACHER, TARGETS, 5))()
+@pytest.mark.parametrize("skip_padding", [False, True])
+def test_without_a_gradient_the_sums_are_the_same(skip_padding):
+    got = jax.jit(lambda: one(RECIPE, STUDENT, TEACHER, TARGETS, 5, skip_padding))()
     assert_near(got, plain(RECIPE)[0])
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 5, 12, 64])
+def test_padding_may_be_skipped(chunk):
+    """LENGTHS leave 27 of 60 tokens: of chunks of 5 of them (one of each clip) 6 in 12 are run."""
+    assert_near(fused(RECIPE, chunk, skip_padding=True), plain(RECIPE))
+
+
+@pytest.mark.parametrize("mask", ["nothing", "everything", "holes"])
+def test_any_mask_may_be_skipped(mask):
+    holes = np.random.default_rng(5).random((BATCH, TIME)) < 0.5
+    masks = {"nothing": holes & False, "everything": holes | True, "holes": holes}
+    targets = replace(TARGETS, mask=jnp.asarray(masks[mask]))
+    got = fused(RECIPE, 2, targets=targets, skip_padding=True)
+    assert_near(got, plain(RECIPE, targets=targets))
+
+
+def test_what_is_skipped_is_not_computed():
+    """25 tokens are 5 whole chunks; what is no number in the 7 others would spoil the gradient."""
+    mask = jnp.arange(TIME) < jnp.asarray([12, 5, 0, 1, 7])[:, None]
+    student = Signals(jnp.where(mask[..., None], STUDENT.hidden, jnp.nan), STUDENT.head)
+    targets = replace(TARGETS, mask=mask)
+    got = fused(RECIPE, 1, student, targets=targets, skip_padding=True)
+    assert_near(got, plain(RECIPE, targets=targets))
+    assert np.isnan(fused(RECIPE, 1, student, targets=targets)[1].head).any()
 
 
 SEVERAL = {"first": STUDENT, "second": signals(8, 3), "wider": signals(12, 4)}
