@@ -26,7 +26,7 @@ LIVE, TOP_K, STATES = "live", "cached top k", "cached top k and states"
 PAIRS = [(STATES, LIVE), (TOP_K, LIVE)]
 TOY = "toy"
 TOLERANCE = 1e-3  # of the states in float16
-LAYERS, KEPT, TOKENS, TEMPERATURE, CHUNK = 2, 32, 64, 2.0, 8
+LAYERS, KEPT, TOKENS, TEMPERATURE, CHUNK = 2, 32, 64, 2.0, 256
 
 
 def shape(model: str) -> Any:

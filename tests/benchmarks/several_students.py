@@ -1,6 +1,6 @@
 """One step of several students at once against the step of each alone, at whisper base's shapes.
 
-    python -m tests.benchmarks.several_students [--layers 1 2 4] [--batch 8] [--rounds 5]
+    python -m tests.benchmarks.several_students [--layers 1 2 4] [--batch 16] [--rounds 5]
 
 Compared: SequenceDistillation.step, as `distil-jax train` calls it, with all the students, and with
 each of them by itself. Random weights, noise of 30 s, random tokens of unequal lengths; the encoder
@@ -19,6 +19,7 @@ from tests.benchmarks import figures, harness
 from tests.benchmarks.harness import Contender, Timing
 
 TOGETHER = "together"
+CHUNK = 256  # tokens whose logits are in memory at once
 TINY = {"d_model": 32, "encoder_ffn": 64, "decoder_ffn": 64, "encoder_layers": 1, "vocab_size": 500}
 TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-3}
 
@@ -43,7 +44,7 @@ def algorithm(layers: Sequence[int], options: dict) -> Any:
     optimizer = OptimizerConfig(learning_rate=2e-4, warmup_steps=0, schedule="constant")
     recipe = (CrossEntropy(weight=0.8), KLDivergence(weight=1.0, temperature=2.0))
     clips = options["batch"]
-    config = TrainConfig(batch_size=clips, loss_chunk=8 * clips, optimizer=optimizer)
+    config = TrainConfig(batch_size=clips, loss_chunk=CHUNK, optimizer=optimizer)
     how, mesh, rules = Compute(dtype=options["dtype"]), make_mesh(MeshConfig()), MeshConfig().rules
     return SequenceDistillation(shape, teacher, students, recipe, config, how, mesh, rules, rules)
 
@@ -129,7 +130,7 @@ def costs(timings: dict[str, Timing], work: dict[str, float]) -> dict[str, str]:
 def main() -> None:
     parser = harness.parser(__doc__)
     parser.add_argument("--layers", type=int, nargs="+", default=[1, 2, 4], help="of the decoders")
-    parser.add_argument("--batch", type=int, default=8, help="clips")
+    parser.add_argument("--batch", type=int, default=16, help="clips")
     parser.add_argument("--tokens", type=int, default=64, help="length of the padded targets")
     parser.add_argument("--dtype", choices=TOLERANCE, default="float32")
     parser.add_argument("--tiny", action="store_true", help="small shapes, to see that it runs")
