@@ -18,27 +18,27 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from distil_jax.algorithms.layout import Constants, state_shardings, with_layout
 from distil_jax.data.batch import SpeechBatch
 from distil_jax.errors import ConfigError
 from distil_jax.labelling.settings import SignalsConfig
 from distil_jax.mesh import Rules, place, replicated, use_mesh
 from distil_jax.models.architecture import Architecture, ModelConfig, architecture_of
 from distil_jax.models.layers import Compute
-from distil_jax.models.placing import shardings
-from distil_jax.models.quantized import WeightDtype, storage, store
+from distil_jax.models.quantized import WeightDtype
 from distil_jax.objectives import LossTerm, Signals, Targets, Teacher, weighted_losses
 from distil_jax.run import ONLY_STUDENT, of_student
 from distil_jax.scaling.flops import Flops
 from distil_jax.training.optimizer import (
     cast,
     join_frozen,
-    learning_rate,
     make_optimizer,
     shapes_of,
     split_frozen,
 )
 from distil_jax.training.settings import TrainConfig
 from distil_jax.training.state import TrainState
+from distil_jax.training.update import accumulated, applied
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +92,11 @@ class SequenceDistillation:
     def abstract_state(self) -> TrainState:
         """Shapes, types and layout of a state, to restore one into."""
         shapes = jax.eval_shape(self._fresh, shapes_of(self._trained, jnp.float32))
-        return _placed(shapes, self._state_shardings)
+        return with_layout(shapes, self._state_shardings)
 
     def abstract_constants(self) -> dict:
         """Shapes, types and layout of what is not trained: teacher and frozen parameters."""
-        return _placed(self._fixed_storage, self._fixed_shardings)
+        return self._constants.abstract
 
     def lower(self, batch: SpeechBatch) -> jax.stages.Lowered:
         """The step for a batch of shapes, to be compiled where no device is at hand."""
@@ -110,7 +110,7 @@ class SequenceDistillation:
         return join_frozen(trained[name], self._split[name][1])
 
     def step(self, state: TrainState, batch: SpeechBatch) -> tuple[TrainState, dict]:
-        constants = self._constants  # before the mesh is in use: int8 is made on one device
+        constants = self._constants.placed  # before the mesh is in use: int8 is made on one device
         with use_mesh(self.mesh, self.rules):
             return self._jitted(state, constants, batch)
 
@@ -185,62 +185,30 @@ class SequenceDistillation:
         return make_optimizer(self.config.optimizer, self.config.steps)
 
     @cached_property
-    def _constants(self) -> dict:
-        """Teacher and frozen parameters on the devices, each array once."""
-
-        def put(array: Any, like: Any, where: Any) -> Any:
-            return place(store(array, like), where)
-
-        return jax.tree.map(put, self._fixed, self._fixed_storage, self._fixed_shardings)
-
-    @cached_property
-    def _fixed(self) -> dict:
-        """The teacher's, and by student the frozen ones; an encoder they share stands once."""
+    def _constants(self) -> Constants:
+        """Each array once: an encoder that students share with the teacher is the teacher's."""
         frozen = {name: dict(each) for name, (_, each) in self._split.items()}
         for name in self.sharing_encoder:
             del frozen[name]["encoder"]
         teacher = self.teacher_params
         if self.signals is not None:
             teacher = {"encoder": teacher["encoder"]} if self._encoder_runs else {}
-        return {"teacher": teacher, "frozen": frozen}
-
-    @cached_property
-    def _fixed_shardings(self) -> dict:
-        laid = partial(shardings, self._model.NAME_TABLE, mesh=self.mesh)
-        frozen = self._fixed_storage["frozen"].items()
-        return {
-            "teacher": laid(self._fixed_storage["teacher"], rules=self.teacher_rules),
-            "frozen": {name: laid(each, rules=self.rules) for name, each in frozen},
-        }
-
-    @cached_property
-    def _fixed_storage(self) -> dict:
-        """The form that each of them takes, as shapes."""
-
-        def form(params: dict, weights: WeightDtype) -> dict:
-            return storage(self._model.NAME_TABLE, params, weights, self.compute.dtype)
-
-        teacher = form(self._fixed["teacher"], self.teacher_weights)
-        if self.sharing_encoder and self._encoder_runs:
-            teacher |= form({"encoder": self.teacher_params["encoder"]}, "auto")
-        frozen = {name: form(each, "auto") for name, each in self._fixed["frozen"].items()}
-        return {"teacher": teacher, "frozen": frozen}
+        return Constants(
+            teacher=teacher,
+            frozen=frozen,
+            table=self._model.NAME_TABLE,
+            mesh=self.mesh,
+            rules=self.rules,
+            teacher_rules=self.teacher_rules,
+            weights=self.teacher_weights,
+            dtype=self.compute.dtype,
+            exact=frozenset({"encoder"} if self.sharing_encoder else ()),
+        )
 
     @cached_property
     def _state_shardings(self) -> Any:
-        """A TrainState of shardings."""
-        params, opt_state = {}, {}
-        for name, trained in self._trained.items():
-            params[name] = shardings(self._model.NAME_TABLE, trained, self.mesh, self.rules)
-            opt_state[name] = optax.tree_utils.tree_map_params(
-                self._optimizer,
-                lambda _, sharding: sharding,
-                jax.eval_shape(self._optimizer.init, shapes_of(trained, jnp.float32)),
-                params[name],
-                transform_non_params=lambda _: replicated(self.mesh),
-            )
-        step: Any = replicated(self.mesh)
-        return TrainState(step, params, opt_state)
+        table = self._model.NAME_TABLE
+        return state_shardings(table, self._trained, self._optimizer, self.mesh, self.rules)
 
     @cached_property
     def _jitted(self):
@@ -256,28 +224,14 @@ class SequenceDistillation:
         batch = replace(batch, mask=batch.mask & (sum(counts.values()) > 0))
         counts = {name: jnp.maximum(count, 1) for name, count in counts.items()}
         gradient = jax.grad(partial(self._loss, constants, counts), has_aux=True)
-
-        def add(total: tuple, micro: SpeechBatch) -> tuple[tuple, None]:
-            return jax.tree.map(jnp.add, total, gradient(state.params, micro)), None
-
-        parts = self.config.accumulation
-        if parts == 1:
-            gradients, (losses, sums) = gradient(state.params, batch)
-        else:
-            # Rows are dealt out so that each device's share of the batch stays on it.
-            micros = jax.tree.map(
-                lambda a: a.reshape(-1, parts, *a.shape[1:]).swapaxes(0, 1), batch
-            )
-            zeros = jax.tree.map(
-                lambda a: jnp.zeros(a.shape, a.dtype),
-                jax.eval_shape(gradient, state.params, jax.tree.map(lambda a: a[0], micros)),
-            )
-            (gradients, (losses, sums)), _ = jax.lax.scan(add, zeros, micros)
+        gradients, (losses, sums) = accumulated(
+            gradient, state.params, batch, self.config.accumulation
+        )
         means = {
             name: {"loss": losses[name], **{n: total / counts[n] for n, total in own.items()}}
             for name, own in sums.items()
         }
-        return self._apply(state, gradients, means)
+        return applied(self.config, self._optimizer, state, gradients, means)
 
     def _loss(self, constants: dict, counts: dict, trained: dict, batch: SpeechBatch):
         """The sum of the students' losses, whose gradient by each of them is that of its own."""
@@ -342,26 +296,3 @@ class SequenceDistillation:
         if not shares:
             encoded = student.encode(batch.samples)
         return student.signals(batch.inputs, encoded)
-
-    def _apply(self, state: TrainState, gradients: dict, means: dict):
-        """The optimizer's updates. One unsound gradient leaves all as they are, and says whose."""
-        rate = learning_rate(self.config.optimizer, self.config.steps)(state.step)
-        params, opt_state, metrics = {}, {}, {}
-        for name, gradient in gradients.items():
-            norm = optax.tree.norm(gradient)
-            good = jnp.isfinite(means[name]["loss"]) & (norm <= self.config.exploded_norm)
-            updates, opt_state[name] = self._optimizer.update(
-                gradient, state.opt_state[name], state.params[name]
-            )
-            params[name] = optax.apply_updates(state.params[name], updates)
-            rest = {"learning_rate": rate, "grad_norm": norm, "good": good}
-            metrics[name] = {**means[name], **rest}
-        all_good = jnp.stack([each["good"] for each in metrics.values()]).all()
-        new = TrainState(state.step + 1, params, opt_state)
-        return jax.tree.map(lambda a, b: jnp.where(all_good, a, b), new, state), metrics
-
-
-def _placed(shapes: Any, layout: Any) -> Any:
-    return jax.tree.map(
-        lambda a, where: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where), shapes, layout
-    )

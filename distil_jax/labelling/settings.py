@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from distil_jax.settings import Settings
+from distil_jax.settings import AnyDtype, Kernel, Settings
 
 
 class DecodeConfig(Settings):
@@ -21,9 +21,9 @@ class DecodeConfig(Settings):
     # Decode with timestamps, by Whisper's rules.
     timestamps: bool = False
     # Matrix products: auto is bfloat16 on TPU and GPU, float32 on CPU.
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: AnyDtype = "auto"
     # xla, or splash: on TPUs a kernel for the encoder.
-    attention: Literal["xla", "splash"] = "xla"
+    attention: Kernel = "xla"
 
 
 class LabelConfig(DecodeConfig):

@@ -9,9 +9,10 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from distil_jax.mesh import on_one_cpu
-from distil_jax.models.layers import Compute, Kernel, Linear
+from distil_jax.models.layers import Compute, Linear
 from distil_jax.models.quantized import dense
 from distil_jax.models.splash import splash_attend
+from distil_jax.settings import Kernel
 
 # On a CPU, scores of this size and more stay in its cache only one head at a time; for smaller ones
 # all heads at once are faster (tests/benchmarks/attention.py).

@@ -4,7 +4,7 @@ b batch, t time, d model width.
 """
 
 from collections.abc import Callable
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +14,10 @@ from jax.ad_checkpoint import checkpoint_name
 from distil_jax.mesh import constrain, on_one_cpu
 from distil_jax.models.products import project
 from distil_jax.models.quantized import dense
-from distil_jax.settings import Settings
+from distil_jax.settings import Dtype, Kernel, Remat, Settings
 
 Block = TypeVar("Block", bound=nnx.Module)
 Result = TypeVar("Result")
-Remat = Literal["none", "dots", "attention", "full"]
 _REMAT_POLICIES = {
     # By name, because no policy sees a product inside of `project`, whose gradient is its own.
     "dots": jax.checkpoint_policies.save_only_these_names("linear"),
@@ -27,19 +26,11 @@ _REMAT_POLICIES = {
 }
 
 
-Dtype = Literal["float32", "bfloat16"]
-Kernel = Literal["xla", "splash"]
-
-
 class Compute(Settings):
     """How a model computes; none of it changes what the model is."""
 
-    # Activations and matrix products; normalisation and softmax are always float32.
-    dtype: Dtype = "float32"
-    # What the backward pass recomputes: nothing, all but what linear maps made, all but what
-    # attention mixed (one [b, t, d] each), or every block.
+    dtype: Dtype = "float32"  # normalisation and softmax are float32 always
     remat: Remat = "none"
-    # What attends without a mask to many positions: what the compiler makes of it, or a TPU kernel.
     attention: Kernel = "xla"
 
 

@@ -21,10 +21,11 @@ from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.mesh import MeshConfig, Rules, make_mesh, platform
 from distil_jax.models.architecture import ModelConfig
-from distil_jax.models.layers import Compute, Dtype
+from distil_jax.models.layers import Compute
 from distil_jax.models.pretrained import Pretrained, load_pretrained
 from distil_jax.models.quantized import WeightDtype
 from distil_jax.run import ONLY_STUDENT, RunFolder, fingerprint, write_text
+from distil_jax.settings import AnyDtype, Dtype
 from distil_jax.students.layer_copy import check_frozen_layers, copy_layers, student_shape
 from distil_jax.training.optimizer import split_frozen
 
@@ -183,7 +184,7 @@ class Session:
         return fingerprint(self.teacher.fingerprint, weights, label, data)
 
 
-def compute_dtype(setting: Dtype | Literal["auto"]) -> Dtype:
+def compute_dtype(setting: AnyDtype) -> Dtype:
     """What `auto` means here: bfloat16, but float32 on a CPU."""
     if setting != "auto":
         return setting

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from distil_jax.settings import Settings
+from distil_jax.settings import AnyDtype, Kernel, Remat, Settings
 
 
 class OptimizerConfig(Settings):
@@ -32,11 +32,11 @@ class TrainConfig(Settings):
     # Parts of the student that stay as they were copied; dots lead deeper.
     freeze: tuple[str, ...] = ("encoder",)
     # Matrix products: auto is bfloat16 on TPU and GPU, float32 on CPU. Masters are float32 always.
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: AnyDtype = "auto"
     # What the backward pass computes anew: see models.layers.Compute.
-    remat: Literal["none", "dots", "attention", "full"] = "none"
+    remat: Remat = "none"
     # xla, or splash: on TPUs a kernel for the encoders and for attention to them.
-    attention: Literal["xla", "splash"] = "xla"
+    attention: Kernel = "xla"
     # Target tokens whose logits a device has in memory at once, about.
     loss_chunk: int = Field(default=512, ge=1)
     # A batch is padded to the first of these that holds its longest target: one compilation each.

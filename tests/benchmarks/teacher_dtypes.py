@@ -22,9 +22,10 @@ from distil_jax.evaluation.error_rates import corpus_error_rate
 from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.transcriber import Label, Transcriber
 from distil_jax.mesh import MeshConfig, make_mesh
-from distil_jax.models.layers import Compute, Dtype
+from distil_jax.models.layers import Compute
 from distil_jax.models.pretrained import Pretrained, load_pretrained
 from distil_jax.models.quantized import WeightDtype
+from distil_jax.settings import Dtype
 from tests.benchmarks import materials
 
 DTYPES: tuple[WeightDtype, ...] = ("float32", "bfloat16", "int8")
