@@ -16,11 +16,14 @@ jax.config.update("jax_num_cpu_devices", 8)
 
 @pytest.fixture(scope="session", autouse=True)
 def compile_once(tmp_path_factory):
-    """Programs that several tests build are compiled by the first of them, in any process."""
+    """Programs that several tests build are compiled by the first of them, in any process.
+
+    They are kept where JAX_COMPILATION_CACHE_DIR says, or for this session alone.
+    """
     folder = tmp_path_factory.getbasetemp()
     folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "compiled")
-    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    kept = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
+    jax.config.update("jax_compilation_cache_dir", kept)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
