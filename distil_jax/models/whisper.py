@@ -1,4 +1,4 @@
-"""Whisper (Radford et al. 2022, arXiv:2212.04356): configuration, modules, and its table of names.
+"""Whisper (Radford et al. 2022, arXiv:2212.04356): configuration and modules.
 
 Every published shape: tiny to large-v3, turbo, .en; 80 and 128 mels.
 b batch, t target tokens, s encoder positions (1500), d model width, l layers, v vocabulary.
@@ -27,9 +27,9 @@ from distil_jax.models.layers import (
     unstack,
 )
 from distil_jax.models.log_mel import log_mel
-from distil_jax.models.names import Row, linear_rows, norm_rows
 from distil_jax.models.whisper_flops import decoder_flops as decoder_flops
 from distil_jax.models.whisper_flops import encoder_flops as encoder_flops
+from distil_jax.models.whisper_names import NAME_TABLE as NAME_TABLE
 from distil_jax.objectives.signals import Signals
 
 
@@ -317,56 +317,6 @@ class Whisper(nnx.Module):
     def signals(self, tokens: jax.Array, encoded: jax.Array) -> Signals:
         """Teacher forcing: tokens [b, t], encoded [b, s, d] -> what the objectives look at."""
         return Signals(self.decoder(tokens, encoded), self.decoder.embedding[...])
-
-
-def _attention_rows(path: tuple[str, ...], hf: str) -> list[Row]:
-    inward, outward = ("embed", "heads"), ("heads", "embed")
-    return [
-        *linear_rows((*path, "query"), f"{hf}.q_proj", inward),
-        *linear_rows((*path, "key"), f"{hf}.k_proj", inward, bias=False),
-        *linear_rows((*path, "value"), f"{hf}.v_proj", inward),
-        *linear_rows((*path, "out"), f"{hf}.out_proj", outward),
-    ]
-
-
-def _block_rows(side: str) -> list[Row]:
-    path, hf = (side, "blocks"), f"model.{side}.layers.{{i}}"
-    rows = [
-        *norm_rows((*path, "attention_norm"), f"{hf}.self_attn_layer_norm"),
-        *_attention_rows((*path, "attention"), f"{hf}.self_attn"),
-        *norm_rows((*path, "mlp_norm"), f"{hf}.final_layer_norm"),
-        *linear_rows((*path, "mlp", "up"), f"{hf}.fc1", ("embed", "mlp")),
-        *linear_rows((*path, "mlp", "down"), f"{hf}.fc2", ("mlp", "embed")),
-    ]
-    if side == "decoder":
-        rows += norm_rows((*path, "cross_norm"), f"{hf}.encoder_attn_layer_norm")
-        rows += _attention_rows((*path, "cross_attention"), f"{hf}.encoder_attn")
-    return rows
-
-
-def _conv_rows(name: str) -> list[Row]:
-    return [
-        Row(
-            ("encoder", name, "kernel"),
-            f"model.encoder.{name}.weight",
-            (None, None, "embed"),
-            (2, 1, 0),
-        ),
-        Row(("encoder", name, "bias"), f"model.encoder.{name}.bias", (None,)),
-    ]
-
-
-NAME_TABLE: tuple[Row, ...] = (
-    *_conv_rows("conv1"),
-    *_conv_rows("conv2"),
-    Row(("encoder", "positions"), "model.encoder.embed_positions.weight", (None, "embed")),
-    *_block_rows("encoder"),
-    *norm_rows(("encoder", "norm"), "model.encoder.layer_norm"),
-    Row(("decoder", "embedding"), "model.decoder.embed_tokens.weight", ("vocab", "embed")),
-    Row(("decoder", "positions"), "model.decoder.embed_positions.weight", (None, "embed")),
-    *_block_rows("decoder"),
-    *norm_rows(("decoder", "norm"), "model.decoder.layer_norm"),
-)
 
 
 @lru_cache
