@@ -2,7 +2,7 @@
 
 XLA's own count reads the body of a scan once, so it cannot be used on stacked layers; on unstacked
 ones it agrees (tests/scaling/test_flops.py). Only matrix products count. Attention counts whole
-squares, causal or not, as it is computed.
+squares, causal or not, as it is computed. Padding counts, also where a loss skips it.
 """
 
 from dataclasses import dataclass
