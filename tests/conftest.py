@@ -1,12 +1,16 @@
 """What every test shares: eight CPU devices, and the recordings outside the repository."""
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 # Before jax starts its backend. A machine with an accelerator tests on its CPU too, unless told.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of a test's time is the compiler's; of programs this small faster code saves nothing.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+if version("jaxlib").startswith("0.10."):  # another one may not know these, and then refuses
+    QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    os.environ.setdefault("XLA_FLAGS", QUICK)
 
 import jax
 import pytest
