@@ -158,6 +158,7 @@ def test_a_finished_run_does_nothing_more(whole):
 SEVERAL = {"small": 1, "large": 2}
 
 
+@pytest.mark.slow
 def test_several_students_resume_together_in_the_same_bits(tmp_path):
     """From one checkpoint; each has metrics of its own, and the best of each is kept."""
     expected = jax.device_get(run(tmp_path / "whole", Batches(), students=SEVERAL))
