@@ -17,6 +17,8 @@ from tests.made_up_training import ONE_DEVICE
 from tests.pipeline.test_pipeline import SEVERAL
 from tests.several_processes import Several, together
 
+# One after the other: each test takes all cores.
+pytestmark = pytest.mark.xdist_group("several processes")
 LABEL = ("label.shard_size=3", "label.batch_size=4")  # 5 shards of the 15 utterances
 LONGER = (
     "train.steps=12",
