@@ -1,8 +1,8 @@
 """Matrix products in a compute dtype with float32 accumulation, forward and backward.
 
-`preferred_element_type=float32` is what TPU and GPU matrix units do anyway. On a CPU it matters:
-XLA multiplies bfloat16 into float32 at twice the speed of float32, and bfloat16 into bfloat16 at
-half of that (tests/benchmarks/products.py).
+`preferred_element_type=float32` is what TPU and GPU matrix units do anyway. On a CPU with AVX-512
+it matters: XLA multiplies bfloat16 into float32 at twice the speed of float32, and bfloat16 into
+bfloat16 at half of that. With AVX2 alone bfloat16 gains nothing (tests/benchmarks/products.py).
 """
 
 from functools import partial
