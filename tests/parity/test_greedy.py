@@ -26,6 +26,15 @@ MODELS = {"tiny.en": DEMO_TINY, "base": DEMO_BASE}
 BATCH, NEW_TOKENS = 8, 96
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_well():
+    """Models of this size compute for longer than the compiler takes."""
+    left_off = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", left_off)
+
+
 @cache
 def model(name: str) -> Pretrained:
     try:
@@ -131,4 +140,4 @@ def test_recordings_of_the_package(name, timestamps, theirs, repository):
 @pytest.mark.parametrize("folder", ["de_kerstin", "es_asterisk", "fr_asterisk", "en_ljspeech"])
 def test_many_recordings(folder, timestamps, theirs, shared_data):
     """The language is detected, clip by clip."""
-    assert_same_tokens("base", theirs, shared_data / "speech" / folder, 3 * BATCH, timestamps)
+    assert_same_tokens("base", theirs, shared_data / "speech" / folder, 2 * BATCH, timestamps)
