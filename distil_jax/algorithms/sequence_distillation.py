@@ -27,6 +27,7 @@ from distil_jax.models.architecture import Architecture, ModelConfig, architectu
 from distil_jax.models.layers import Compute
 from distil_jax.models.quantized import WeightDtype
 from distil_jax.objectives import LossTerm, Signals, Targets, Teacher, weighted_losses
+from distil_jax.objectives.chunks import even_chunk
 from distil_jax.run import ONLY_STUDENT, of_student
 from distil_jax.scaling.flops import Flops
 from distil_jax.training.optimizer import (
@@ -256,7 +257,8 @@ class SequenceDistillation:
     def _loss_positions(self, batch: SpeechBatch) -> int:
         """How many positions of every clip make up the tokens that a device has logits of."""
         shards = math.prod(self.mesh.shape[axis] for axis in self.rules.batch)
-        return max(1, self.config.loss_chunk * shards // len(batch.inputs))
+        clips, time = batch.inputs.shape
+        return even_chunk(time, max(1, self.config.loss_chunk * shards // clips))
 
     def _teacher_signals(
         self, constants: dict, batch: SpeechBatch

@@ -15,12 +15,34 @@ Add = Callable[[Any, Any], tuple[Any, Any]]
 def scan_chunks(add: Add, start: Any, tree: Any, chunk: int) -> tuple[Any, Any]:
     """`jax.lax.scan` over the chunks of arrays [b, t, ...]; what it stacks is [b, t, ...] again.
 
-    add(carry, arrays [b, c, ...]) -> (carry, arrays [b, c, ...]). The last chunk is filled up with
-    zeros (of a mask: False).
+    add(carry, arrays [b, c, ...]) -> (carry, arrays [b, c, ...]). The last chunk may be shorter.
+    Chunks are cut out when their turn comes: cut beforehand they are a copy of all arrays.
     """
     time = jax.tree.leaves(tree)[0].shape[1]
-    carry, parts = jax.lax.scan(add, start, chunks(tree, chunk))
-    return carry, jax.tree.map(lambda a: joined(a, time), parts)
+    chunk = min(chunk, time)
+    whole = time // chunk
+
+    def cut(first: Any, size: int) -> Any:
+        return jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, first, size, 1), tree)
+
+    def body(carry: Any, number: jax.Array) -> tuple[Any, Any]:
+        return add(carry, cut(number * chunk, chunk))
+
+    carry, parts = jax.lax.scan(body, start, jnp.arange(whole))
+    out = jax.tree.map(lambda a: joined(a, whole * chunk), parts)
+    if whole * chunk < time:
+        carry, last = add(carry, cut(whole * chunk, time - whole * chunk))
+        out = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), out, last)
+    return carry, out
+
+
+def even_chunk(time: int, most: int) -> int:
+    """The largest chunk that divides `time` into equal ones, if more than half of `most`.
+
+    A shorter last chunk would be a program of its own, beside the loop's. Otherwise `most`.
+    """
+    even = max(chunk for chunk in range(1, min(most, time) + 1) if time % chunk == 0)
+    return even if 2 * even > most else min(most, time)
 
 
 def scan_counted(add: Add, start: Any, tree: Any, mask: jax.Array, chunk: int) -> tuple[Any, Any]:

@@ -1,11 +1,12 @@
 """One step of several students at once against the step of each alone, at whisper base's shapes.
 
     python -m tests.benchmarks.several_students [--layers 1 2 4] [--batch 16] [--rounds 5]
+    python -m tests.benchmarks.several_students --layers 2 2 2    # three of a kind
 
 Compared: SequenceDistillation.step, as `distil-jax train` calls it, with all the students, and with
-each of them by itself. Random weights, noise of 30 s, random tokens of unequal lengths; the encoder
-is frozen and the teacher's; 0.8 cross-entropy + KL at temperature 2. Two steps are taken before
-anything is timed, and a student's losses must be the same in company as alone.
+one of each kind by itself. Random weights, noise of 30 s, random tokens of unequal lengths; the
+encoder is frozen and the teacher's; 0.8 cross-entropy + KL at temperature 2. Two steps are taken
+before anything is timed, and a student's losses must be the same in company as alone.
 
 What it prints as the cost is the step of all over the step of one: by medians, by the rounds, and
 by the analytic FLOPs (`SequenceDistillation.flops`). --tiny: of small shapes, to see that it runs.
@@ -38,9 +39,9 @@ def algorithm(layers: Sequence[int], options: dict) -> Any:
     shape: Any = published_shape("openai/whisper-base")
     shape = shape.model_copy(update=TINY) if options["tiny"] else shape
     teacher, students = init(shape), {}
-    for kept in layers:
+    for name, kept in zip(names(layers), layers, strict=True):
         config = student_shape(shape, StudentConfig(decoder_layers=kept))
-        students[name_of(kept)] = Student(config, copy_layers(teacher, shape, config))
+        students[name] = Student(config, copy_layers(teacher, shape, config))
     optimizer = OptimizerConfig(learning_rate=2e-4, warmup_steps=0, schedule="constant")
     recipe = (CrossEntropy(weight=0.8), KLDivergence(weight=1.0, temperature=2.0))
     clips = options["batch"]
@@ -49,8 +50,10 @@ def algorithm(layers: Sequence[int], options: dict) -> Any:
     return SequenceDistillation(shape, teacher, students, recipe, config, how, mesh, rules, rules)
 
 
-def name_of(layers: int) -> str:
-    return f"{layers}-layers"
+def names(layers: Sequence[int]) -> list[str]:
+    """Of the students: the first of a kind has the name that it has alone."""
+    copies = [list(layers[:i]).count(kept) for i, kept in enumerate(layers)]
+    return [f"{k}-layers" + (f"-{n + 1}" if n else "") for k, n in zip(layers, copies, strict=True)]
 
 
 def random_batch(clips: int, tokens: int, vocabulary: int) -> Any:
@@ -111,8 +114,10 @@ def check(timings: dict[str, Timing], limit: float) -> None:
             sys.exit("the losses differ: together they do not do what each does alone")
 
 
-def costs(timings: dict[str, Timing], work: dict[str, float]) -> dict[str, str]:
-    """The step of all over the step of each, and over all of them one after the other."""
+def costs(
+    timings: dict[str, Timing], work: dict[str, float], layers: Sequence[int]
+) -> dict[str, str]:
+    """The step of all over the step of each kind, and over all of them one after the other."""
     whole, found = timings[TOGETHER], {}
     for name, alone in timings.items():
         if name == TOGETHER:
@@ -122,7 +127,7 @@ def costs(timings: dict[str, Timing], work: dict[str, float]) -> dict[str, str]:
             f"{whole.median / alone.median:.3f} (rounds {min(each):.3f} to {max(each):.3f}; "
             f"by FLOPs {work[TOGETHER] / work[name]:.3f})"
         )
-    apart = sum(timing.median for name, timing in timings.items() if name != TOGETHER)
+    apart = sum(timings[names([kept])[0]].median for kept in layers)
     found["cost against one after the other"] = f"{whole.median / apart:.3f}"
     return found
 
@@ -136,7 +141,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="small shapes, to see that it runs")
     options = parser.parse_args()
     settings, machine = vars(options), figures.machine(options.cores)
-    sets = {TOGETHER: options.layers, **{name_of(k): [k] for k in options.layers}}
+    sets = {TOGETHER: options.layers, **{names([k])[0]: [k] for k in options.layers}}
     contenders = [Contender(name, stepper, (layers, settings)) for name, layers in sets.items()]
 
     def same_losses(timings: dict[str, Timing]) -> None:
@@ -145,7 +150,9 @@ def main() -> None:
     timings = harness.measure(contenders, options.rounds, options.cores, 2, same_losses)
     work = {name: harness.aside(flops, layers, settings) for name, layers in sets.items()}
     facts = {**settings, "TFLOP of a step": {n: round(w / 1e12, 3) for n, w in work.items()}}
-    figures.report(timings, [], machine, {**facts, **costs(timings, work)}, options.json)
+    figures.report(
+        timings, [], machine, {**facts, **costs(timings, work, options.layers)}, options.json
+    )
 
 
 if __name__ == "__main__":

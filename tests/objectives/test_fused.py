@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from distil_jax.objectives import CrossEntropy, KLDivergence, Signals, Targets
+from distil_jax.objectives.chunks import even_chunk
 from distil_jax.objectives.fused import token_sums
 
 BATCH, TIME, VOCABULARY = 5, 12, 37
@@ -301,3 +302,10 @@ def test_full_logits_are_never_in_memory():
     targets = Targets(jnp.asarray(rng.integers(0, 1000, (2, 128))), jnp.ones((2, 128), bool))
     full = 2 * 128 * 1000 * 4
     assert temporary(8) < full < temporary(128)
+
+
+@pytest.mark.parametrize(
+    "time,most,expected", [(448, 3, 2), (448, 8, 8), (7, 3, 3), (7, 7, 7), (5, 9, 5), (9, 4, 3)]
+)
+def test_chunks_are_equal_where_that_costs_little(time, most, expected):
+    assert even_chunk(time, most) == expected
