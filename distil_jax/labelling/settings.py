@@ -7,8 +7,21 @@ from pydantic import Field
 from distil_jax.settings import AnyDtype, Kernel, Settings
 
 
+class FallbackConfig(Settings):
+    """Whisper's second tries (Radford et al. 2022, section 4.5), with OpenAI's thresholds."""
+
+    # Tried one after the other, until a text is good enough; the last one's stays as it is.
+    temperatures: tuple[Annotated[float, Field(gt=0)], ...] = (0.2, 0.4, 0.6, 0.8, 1.0)
+    # A text whose bytes are more than so many times those of its zlib compression repeats itself.
+    max_compression_ratio: float = Field(default=2.4, gt=0)
+    # Less than this a token, in nats, is a guess.
+    min_mean_logprob: float = Field(default=-1.0, le=0)
+    # Above it, and with a guess for a text, there is no speech: no other try makes it better.
+    no_speech_prob: float = Field(default=0.6, ge=0, le=1)
+
+
 class DecodeConfig(Settings):
-    """How text is decoded from audio: greedily, on the device."""
+    """How text is decoded from audio, on the device: greedily, unless a text calls for more."""
 
     # Clips decoded at once, over all devices of a process.
     batch_size: int = Field(default=16, ge=1)
@@ -20,6 +33,8 @@ class DecodeConfig(Settings):
     language: str | None = None
     # Decode with timestamps, by Whisper's rules.
     timestamps: bool = False
+    # Decode clips again, and sample, whose greedy text repeats itself or is a guess; null: never.
+    fallback: FallbackConfig | None = None
     # Matrix products: auto is bfloat16 on TPU and GPU, float32 on CPU.
     dtype: AnyDtype = "auto"
     # xla, or splash: on TPUs a kernel for the encoder.

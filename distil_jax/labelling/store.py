@@ -34,6 +34,7 @@ SCHEMA = pa.schema(
         ("mean_entropy", pa.float64()),
         ("no_speech_prob", pa.float64()),
         ("compression_ratio", pa.float64()),
+        ("temperature", pa.float64()),
     ]
 )
 

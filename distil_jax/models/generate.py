@@ -1,4 +1,4 @@
-"""Batched greedy decoding on the device, with the scores that filters need.
+"""Batched decoding on the device, greedy or sampled, with the scores that filters need.
 
 b batch, s encoder positions, p prompt tokens, n new tokens, v vocabulary, d model width.
 """
@@ -13,7 +13,7 @@ from distil_jax.models.whisper import Cache, Decoder
 
 
 class Decoded(NamedTuple):
-    """What greedy decoding made of a batch.
+    """What decoding made of a batch.
 
     tokens [b, n]: new tokens, the end token included where it came, then padding with it.
     lengths [b]: how many of them count. ended [b]: whether the end token came in time.
@@ -28,6 +28,22 @@ class Decoded(NamedTuple):
     mean_logprob: jax.Array
     mean_entropy: jax.Array
     no_speech_prob: jax.Array
+
+
+class Sampling(NamedTuple):
+    """Tokens drawn at temperatures [b] above 0. keys [b, 2] uint32: of each row its own."""
+
+    keys: jax.Array
+    temperatures: jax.Array
+
+    def draw(self, logits: jax.Array, count: jax.Array) -> jax.Array:
+        """Token number `count` of each row, whatever the others are. logits [b, v] -> [b]."""
+
+        def one(key: jax.Array, temperature: jax.Array, row: jax.Array) -> jax.Array:
+            key = jax.random.fold_in(jax.random.wrap_key_data(key), count)
+            return jax.random.categorical(key, row / temperature)
+
+        return jax.vmap(one)(self.keys, self.temperatures, logits)
 
 
 class _Loop(NamedTuple):
@@ -51,7 +67,7 @@ def detect_language(
     return ids[jnp.argmax(logits[:, ids], axis=-1)]
 
 
-def greedy(
+def generate(
     decoder: Decoder,
     encoded: jax.Array,
     prompt: jax.Array,
@@ -59,11 +75,12 @@ def greedy(
     rules: TokenRules,
     max_new_tokens: int,
     wanted: jax.Array,
+    sampling: Sampling | None = None,
 ) -> Decoded:
     """Decode every row until all have ended: all that are wanted, on this device.
 
     encoded [b, s, d]; prompt [b, p] (the start token at `start_position`); wanted [b] bool, False
-    for rows that only fill up the batch.
+    for rows that only fill up the batch. sampling: None for the likeliest token at each step.
     """
     batch, prompt_length = prompt.shape
     steps, cache = decoder.start(encoded, prompt_length + max_new_tokens)
@@ -74,9 +91,13 @@ def greedy(
         return (loop.count < max_new_tokens) & ~jnp.all(loop.ended)
 
     def choose(loop: _Loop) -> _Loop:
-        """Take the best token of each row from `loop.logits` and add up its scores."""
-        best, logprob, entropy = _best(rules.apply(loop.logits, loop.tokens, loop.count))
-        token = jnp.where(loop.ended, rules.end, best).astype(jnp.int32)
+        """Take a token of each row from `loop.logits` and add up its scores."""
+        logits = rules.apply(loop.logits, loop.tokens, loop.count)
+        chosen, logprob, entropy = _best(logits)
+        if sampling is not None:
+            best, chosen = chosen, sampling.draw(logits, loop.count)
+            logprob += _at(logits, chosen) - _at(logits, best)
+        token = jnp.where(loop.ended, rules.end, chosen).astype(jnp.int32)
         return loop._replace(
             count=loop.count + 1,
             tokens=jax.lax.dynamic_update_slice(loop.tokens, token[:, None], (0, loop.count)),
@@ -113,6 +134,11 @@ def greedy(
         mean_entropy=loop.entropy / count,
         no_speech_prob=at_start[:, rules.no_speech],
     )
+
+
+def _at(logits: jax.Array, tokens: jax.Array) -> jax.Array:
+    """[b, v], [b] -> [b]"""
+    return jnp.take_along_axis(logits, tokens[:, None], axis=1)[:, 0]
 
 
 def _best(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

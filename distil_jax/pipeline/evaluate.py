@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from distil_jax import processes
 from distil_jax.data.speech import Clip, Corpus
 from distil_jax.evaluation.error_rates import compare
-from distil_jax.labelling.transcriber import Label, Transcriber
+from distil_jax.labelling.label import Label
+from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.models.architecture import decoding_flops
 from distil_jax.pipeline.session import Session
 from distil_jax.pipeline.shares import Share

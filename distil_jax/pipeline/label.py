@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 from distil_jax import processes
 from distil_jax.data.speech import Corpus
 from distil_jax.errors import UserError
+from distil_jax.labelling.corpus import LabelledShard, label_corpus
 from distil_jax.labelling.filters import filter_labels, write_histogram
-from distil_jax.labelling.label import LabelledShard, label_corpus
 from distil_jax.labelling.store import LabelStore
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.models.architecture import ModelConfig, decoding_flops

@@ -9,11 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
+from scipy.special import softmax
+from scipy.stats import chisquare
 
 from distil_jax.data.speech import Clip
-from distil_jax.labelling.settings import DecodeConfig
-from distil_jax.labelling.transcriber import Label, Transcriber, compression_ratio
+from distil_jax.labelling.label import Label, compression_ratio
+from distil_jax.labelling.settings import DecodeConfig, FallbackConfig
+from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.mesh import MeshConfig, make_mesh
+from distil_jax.models.generate import Sampling
 from distil_jax.models.layers import Compute
 from distil_jax.models.quantized import dense, quantize
 from distil_jax.models.tokenizer_files import read_tokenizer
@@ -128,8 +132,14 @@ def test_the_batch_grows_to_a_multiple_of_the_devices(vocabulary):
     assert make_transcriber(vocabulary, devices=8, batch_size=9).batch_size == 16
 
 
-def test_scores_are_those_of_one_plain_pass_over_the_text(vocabulary, params):
-    transcriber = make_transcriber(vocabulary)
+ALWAYS = {"min_mean_logprob": 0.0, "no_speech_prob": 1.0}  # no text is good enough
+
+
+@pytest.mark.parametrize("temperatures", [(), (0.7,)])
+def test_scores_are_those_of_one_plain_pass_over_the_text(vocabulary, params, temperatures):
+    """Of texts that are drawn, too: what a token's probability is does not depend on how."""
+    fallback = {"temperatures": temperatures, **ALWAYS}
+    transcriber = make_transcriber(vocabulary, fallback=fallback)
     clips = some_clips(3)
     model = bind(CONFIG, Compute(), params)
     prompt = transcriber.prompt("de")
@@ -147,11 +157,64 @@ def test_scores_are_those_of_one_plain_pass_over_the_text(vocabulary, params):
             row[list(rules.suppress)] = -np.inf
             row[list(rules.begin_suppress) if count == 0 else []] = -np.inf
             row -= np.log(np.exp(row - row.max()).sum()) + row.max()
-            assert token == row.argmax()
+            assert temperatures or token == row.argmax()
             p = np.exp(row)
             chosen.append((row[token], -(p[p > 0] * row[p > 0]).sum()))
         assert label.mean_logprob == pytest.approx(np.mean(chosen, axis=0)[0], abs=1e-4)
         assert label.mean_entropy == pytest.approx(np.mean(chosen, axis=0)[1], abs=1e-4)
+
+
+def test_a_poor_text_is_drawn_anew_and_all_others_stay(vocabulary, params):
+    clips = some_clips(11)
+    greedy = labels(vocabulary, params, clips)
+    middle = sorted(label.mean_logprob for label in greedy)[5]
+    limits = {"temperatures": [0.5, 1.0], "min_mean_logprob": middle, "no_speech_prob": 1.0}
+    found = labels(vocabulary, params, clips, fallback=limits)
+    for before, after in zip(greedy, found, strict=True):
+        if before.mean_logprob >= middle:
+            assert after == before
+        else:  # good enough at last, or out of temperatures
+            assert after.temperature == 1.0 or after.mean_logprob >= middle
+            assert after.temperature in (0.5, 1.0)
+    assert {0.0, 1.0} <= {label.temperature for label in found}
+
+
+def test_what_is_drawn_for_a_clip_depends_on_no_other(vocabulary, params):
+    fallback = {"temperatures": [1.0], **ALWAYS}
+    clips = some_clips(11)
+    found = labels(vocabulary, params, clips, fallback=fallback)
+    others = labels(vocabulary, params, clips[::-1], devices=8, batch_size=16, fallback=fallback)
+    assert [label.tokens for label in found] == [label.tokens for label in others[::-1]]
+    assert [a.tokens for a in found] != [b.tokens for b in labels(vocabulary, params, clips)]
+
+
+@pytest.mark.parametrize(
+    "ratio,logprob,no_speech,poor",
+    [
+        (2.5, -0.1, 0.0, True),
+        (1.0, -1.1, 0.0, True),
+        (1.0, -1.1, 0.7, False),
+        (2.5, -1.1, 0.7, False),
+        (2.5, -0.1, 0.7, True),
+        (1.0, -0.1, 0.7, False),
+    ],
+)
+def test_a_guess_at_silence_is_not_tried_again(ratio, logprob, no_speech, poor):
+    """As OpenAI's transcribe.py decides."""
+    label = Label("", [], "en", True, logprob, 0.0, no_speech, ratio, 0.0)
+    assert label.is_poor(FallbackConfig()) == poor
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely():
+    rows, temperature = 20_000, 0.7
+    logits = jnp.array([2.0, 0.5, -jnp.inf, 0.0, 1.0])
+    keys = np.random.default_rng(0).integers(0, 2**32, (rows, 2), np.uint32)
+    sampling = Sampling(jnp.asarray(keys), jnp.full(rows, temperature))
+    drawn = sampling.draw(jnp.tile(logits, (rows, 1)), jnp.asarray(3))
+    counts = np.bincount(np.asarray(drawn), minlength=5)
+    expected = rows * softmax(np.asarray(logits, np.float64) / temperature)
+    assert counts[2] == 0
+    assert chisquare(np.delete(counts, 2), np.delete(expected, 2)).pvalue > 1e-3
 
 
 def test_a_longer_limit_only_adds_tokens(vocabulary, params):

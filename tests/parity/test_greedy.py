@@ -1,5 +1,6 @@
 """Greedy decoding of real recordings by real models: the very tokens of transformers' generate."""
 
+import os
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -29,10 +30,11 @@ BATCH, NEW_TOKENS = 8, 96
 @pytest.fixture(scope="module", autouse=True)
 def compiled_well():
     """Models of this size compute for longer than the compiler takes."""
-    left_off = jax.config.jax_disable_most_optimizations
     jax.config.update("jax_disable_most_optimizations", False)
     yield
-    jax.config.update("jax_disable_most_optimizations", left_off)
+    jax.config.update(
+        "jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
+    )
 
 
 @cache
