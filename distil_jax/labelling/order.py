@@ -16,7 +16,7 @@ Numbered = tuple[int, Clip]
 
 # Clips that are read before the first of them is decoded: batches, and at most so many (1.9 MB of
 # samples each, if they are of 30 s).
-_BATCHES, _CLIPS = 8, 512
+_BATCHES, _CLIPS = 4, 512
 
 
 def windows(clips: Iterable[Clip], batch_size: int) -> Iterator[list[Numbered]]:
