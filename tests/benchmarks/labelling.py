@@ -1,12 +1,16 @@
-"""Greedy labelling of real recordings, ours against transformers and CTranslate2, all in float32.
+"""Greedy labelling of real recordings, ours against transformers and CTranslate2, in float32.
 
-    python -m tests.benchmarks.labelling [--model base] [--clips 64] [--rounds 3]
+    python -m tests.benchmarks.labelling [--model base] [--clips 64] [--rounds 3] [--int8]
+    python -m tests.benchmarks.labelling --model base --recordings FOLDER --clips 160
 
 Compared: labelling.transcriber.Transcriber, as `distil-jax label` calls it, with its scores;
 `generate` of transformers' Whisper in PyTorch with SDPA attention; CTranslate2, the engine of
 faster-whisper, called directly so that it too gets whole batches.
 
-The same in all: weights; decoded clips in memory, in order, in batches of 16; log-mel from samples;
+--int8 adds CTranslate2 with weights and products of 8 bits, which is not exact.
+
+The same in all: weights; decoded clips in memory, in batches of 16 (ours chooses which go together,
+by their length; the others take them in order); log-mel from samples;
 prompt; at most 128 new tokens; tokens to text. Ours and transformers take the log-mel of clips
 padded to 30 s; CTranslate2's is faster-whisper's own, which pads after it: that costs less, and may
 change a text. Ours fills a last batch up to 16, the others do not: take a multiple.
@@ -21,15 +25,15 @@ from typing import Any
 from tests.benchmarks import figures, harness, materials
 from tests.benchmarks.harness import Contender
 
-OURS, TRANSFORMERS, CTRANSLATE2 = "ours", "transformers", "CTranslate2"
+OURS, TRANSFORMERS, CTRANSLATE2, INT8 = "ours", "transformers", "CTranslate2", "CTranslate2 int8"
 Run = Callable[[], list[str]]
-PAIRS = [(OURS, TRANSFORMERS), (OURS, CTRANSLATE2)]
 
 
-def prepare(folder: Path, model: str, count: int) -> dict[str, Any]:
+def prepare(folder: Path, model: str, count: int, recordings: str) -> dict[str, Any]:
     materials.write_torch_model(folder / "torch", model)
     materials.write_ctranslate2_model(folder / "ctranslate2", model)
-    return {"seconds of audio": round(materials.write_clips(folder / "clips.npz", count), 2)}
+    seconds = materials.write_clips(folder / "clips.npz", count, recordings)
+    return {"seconds of audio": round(seconds, 2)}
 
 
 def ours(folder: Path, model: str) -> Run:
@@ -81,7 +85,7 @@ def transformers(folder: Path) -> Run:
     return run
 
 
-def ctranslate2(folder: Path) -> Run:
+def ctranslate2(folder: Path, compute_type: str) -> Run:
     import os
 
     import numpy as np
@@ -93,7 +97,7 @@ def ctranslate2(folder: Path) -> Run:
 
     threads = len(os.sched_getaffinity(0))
     path = folder / "ctranslate2"
-    model = Whisper(str(path), compute_type="float32", intra_threads=threads)
+    model = Whisper(str(path), compute_type=compute_type, intra_threads=threads)
     features, tokenizer = FeatureExtractor(), Tokenizer.from_file(str(path / "tokenizer.json"))
     prompt = json.loads((path / "prompt.json").read_text(encoding="utf-8"))
     batches = materials.read_clips(folder / "clips.npz").batches
@@ -127,23 +131,28 @@ def main() -> None:
     parser = harness.parser(__doc__)
     parser.add_argument("--model", choices=materials.MODELS, default="tiny.en")
     parser.add_argument("--clips", type=int, default=64)
+    parser.add_argument("--recordings", default=materials.QUICKSTART, help="a folder of English")
+    parser.add_argument("--int8", action="store_true", help="CTranslate2's int8, too")
     options = parser.parse_args()
     machine = figures.machine(options.cores)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        facts = harness.aside(prepare, folder, options.model, options.clips)
+        facts = harness.aside(prepare, folder, options.model, options.clips, options.recordings)
         contenders = [
             Contender(OURS, ours, (folder, options.model)),
             Contender(TRANSFORMERS, transformers, (folder,)),
-            Contender(CTRANSLATE2, ctranslate2, (folder,)),
+            Contender(CTRANSLATE2, ctranslate2, (folder, "float32")),
         ]
+        if options.int8:
+            contenders.append(Contender(INT8, ctranslate2, (folder, "int8")))
         timings = harness.measure(contenders, options.rounds, options.cores)
     texts = {name: timing.warm_up[0] for name, timing in timings.items()}
     facts |= harness.aside(agreement, texts)
     for name, timing in timings.items():
         clips, audio = len(texts[name]) / timing.median, facts["seconds of audio"] / timing.median
         facts[name] = f"{clips:.2f} clips/s, {audio:.1f} seconds of audio in a second"
-    figures.report(timings, PAIRS, machine, vars(options) | facts, options.json)
+    pairs = [(OURS, each.name) for each in contenders if each.name != OURS]
+    figures.report(timings, pairs, machine, vars(options) | facts, options.json)
 
 
 if __name__ == "__main__":

@@ -32,15 +32,18 @@ def locations(model: str) -> Any:
     return {"tiny.en": DEMO_TINY, "base": DEMO_BASE}[model]
 
 
-def write_clips(path: Path, count: int) -> float:
-    """The first recordings of the quickstart's training data. Returns their seconds."""
+QUICKSTART = "package:distil_jax/quickstart/train"
+
+
+def write_clips(path: Path, count: int, recordings: str = QUICKSTART) -> float:
+    """The first of the recordings in a folder (of English). Returns their seconds."""
     import numpy as np
 
     from distil_jax.data.quarantine import Quarantine
     from distil_jax.data.speech import SpeechConfig, clips, open_corpus
 
-    source = SpeechConfig(path="package:distil_jax/quickstart/train", language="en", limit=count)
-    found = list(clips("quickstart", open_corpus("quickstart", source), Quarantine(None)))
+    source = SpeechConfig(path=recordings, language="en", limit=count)
+    found = list(clips("some", open_corpus("some", source), Quarantine(None)))
     joined = np.concatenate([clip.samples for clip in found])
     lengths = np.array([len(clip.samples) for clip in found])
     np.savez(path, joined=joined, lengths=lengths, texts=[clip.text or "" for clip in found])
