@@ -1,5 +1,7 @@
 """Reader of CTranslate2's `model.bin` (binary version 6): a file of named tensors, little-endian.
 
+The writer is ctranslate2_writer.py.
+
 Layout: u32 version; str spec; u32 revision; u32 n; n variables; u32 m; m aliases. A variable is
 str name; u8 rank; u32 shape[rank]; u8 type; u32 bytes; data. An alias is str alias; str variable.
 A str is a u16 length that counts the closing NUL, then the bytes.
@@ -18,7 +20,7 @@ import numpy as np
 from distil_jax.errors import UserError
 
 VERSION = 6
-_TYPES = [np.dtype(kind) for kind in ("<f4", "i1", "<i2", "<i4", "<f2", ml_dtypes.bfloat16)]
+TYPES = [np.dtype(kind) for kind in ("<f4", "i1", "<i2", "<i4", "<f2", ml_dtypes.bfloat16)]
 _MOST_DIMENSIONS = 8
 
 
@@ -123,9 +125,9 @@ class _Reader:
             raise self.fail(f"expected rank <= {_MOST_DIMENSIONS} of '{name}', got {rank}")
         shape = [self.integer(4, f"the shape of '{name}'") for _ in range(rank)]
         kind = self.integer(1, f"the type of '{name}'")
-        if kind >= len(_TYPES):
-            raise self.fail(f"expected a type from 0 to {len(_TYPES) - 1} in '{name}', got {kind}")
-        dtype, count = _TYPES[kind], self.integer(4, f"the byte count of '{name}'")
+        if kind >= len(TYPES):
+            raise self.fail(f"expected a type from 0 to {len(TYPES) - 1} in '{name}', got {kind}")
+        dtype, count = TYPES[kind], self.integer(4, f"the byte count of '{name}'")
         if count != math.prod(shape) * dtype.itemsize:
             raise self.fail(f"'{name}' has shape {shape} of {dtype}, but claims {count} bytes")
         return np.frombuffer(self.take(count, f"the data of '{name}'"), dtype).reshape(shape)

@@ -1,47 +1,32 @@
-"""A Whisper in CTranslate2's layout -> config and state dict under Hugging Face names."""
+"""A Whisper in CTranslate2's layout <-> config and state dict under Hugging Face names."""
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from distil_jax.errors import UserError
 from distil_jax.models.ctranslate2 import Variables
+from distil_jax.models.ctranslate2_names import KEY_BIAS, hf_names, variable_name
 
 SPEC, REVISION = "WhisperSpec", 3
 # Scalars that say how the model computes: what every Whisper has. GELU is 3 in their enumeration.
 _FIXED = {
     "decoder/activation": 3,
     "decoder/alibi": 0,
+    "decoder/alibi_use_positive_positions": 0,
     "decoder/pre_norm": 1,
+    "decoder/scale_alibi": 0,
     "decoder/scale_embeddings": 0,
     "decoder/start_from_zero_embedding": 0,
 }
-_FEATURES = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
-_MODULES = {
-    "conv1": "conv1",
-    "conv2": "conv2",
-    "layer_norm": "layer_norm",
-    "self_attention/layer_norm": "self_attn_layer_norm",
-    "attention/layer_norm": "encoder_attn_layer_norm",
-    "ffn/layer_norm": "final_layer_norm",
-    "ffn/linear_0": "fc1",
-    "ffn/linear_1": "fc2",
-}
-# Joined projections: rows of q, k and v below each other.
-_ATTENTIONS = {
-    "self_attention/linear_0": ("self_attn", ("q_proj", "k_proj", "v_proj")),
-    "self_attention/linear_1": ("self_attn", ("out_proj",)),
-    "attention/linear_0": ("encoder_attn", ("q_proj",)),
-    "attention/linear_1": ("encoder_attn", ("k_proj", "v_proj")),
-    "attention/linear_2": ("encoder_attn", ("out_proj",)),
-}
-_WHOLE_NAMES = {
-    "encoder/position_encodings/encodings": "model.encoder.embed_positions.weight",
-    "decoder/position_encodings/encodings": "model.decoder.embed_positions.weight",
-    "decoder/embeddings/weight": "model.decoder.embed_tokens.weight",
-    "decoder/projection/weight": "proj_out.weight",
+# Their spec's defaults; for Whisper the heads to align by stand in config.json instead.
+_ALIGNMENT = {"decoder/alignment_heads": 1, "decoder/alignment_layer": -1}
+_CONFIG_FIELDS = {
+    "suppress_ids": "suppress_tokens",
+    "suppress_ids_begin": "begin_suppress_tokens",
+    "alignment_heads": "alignment_heads",
 }
 
 
@@ -61,7 +46,7 @@ def whisper_state(variables: Variables) -> tuple[dict[str, Any], dict[str, np.nd
     state = {}
     for name, array in variables.arrays.items():
         if array.ndim:
-            state.update(_translated(name, array, variables.source))
+            state.update(_split(name, array, variables.source))
     return _config(variables, state), state
 
 
@@ -81,37 +66,19 @@ def _scalar(variables: Variables, name: str) -> int:
     return int(array)
 
 
-def _translated(name: str, array: np.ndarray, source: str) -> Iterator[tuple[str, np.ndarray]]:
-    if name in _WHOLE_NAMES:
-        yield _WHOLE_NAMES[name], array
-        return
-    match = re.fullmatch(r"(encoder|decoder)/(?:layer_(\d+)/)?(.+)/([a-z]+)", name)
-    side, layer, module, feature = match.groups() if match else ("", None, "", "")
-    prefix = f"model.{side}." + (f"layers.{layer}." if layer is not None else "")
-    feature = _FEATURES.get(feature, feature)
-    if module in _ATTENTIONS:
-        yield from _split(f"{prefix}%s.{feature}", array, _ATTENTIONS[module], source)
-    elif module in _MODULES:
-        yield f"{prefix}{_MODULES[module]}.{feature}", array
-    else:
-        yield name, array  # unknown: the name table will say that it is unexpected
-
-
-def _split(
-    pattern: str, array: np.ndarray, joined: tuple[str, tuple[str, ...]], source: str
-) -> Iterator[tuple[str, np.ndarray]]:
-    attention, projections = joined
-    if len(array) % len(projections):
+def _split(name: str, array: np.ndarray, source: str) -> Iterator[tuple[str, np.ndarray]]:
+    """The tensors that a variable holds, by their Hugging Face names."""
+    parts = hf_names(name)
+    if len(array) % len(parts):
         raise UserError(
-            f"{source}: {pattern % attention} has {len(array)} rows; expected {len(projections)} "
-            f"equal parts ({', '.join(projections)})."
+            f"{source}: {name} has {len(array)} rows; expected {len(parts)} equal parts "
+            f"({', '.join(parts)})."
         )
-    for projection, part in zip(projections, np.split(array, len(projections)), strict=True):
-        name = pattern % f"{attention}.{projection}"
-        if not name.endswith("k_proj.bias"):
-            yield name, part
-        elif np.any(part):
-            raise UserError(f"{source}: {name} is not zero, but Whisper has no key bias.")
+    for part, rows in zip(parts, np.split(array, len(parts)), strict=True):
+        if not part.endswith(KEY_BIAS):
+            yield part, rows
+        elif np.any(rows):
+            raise UserError(f"{source}: {part} is not zero, but Whisper has no key bias.")
 
 
 def _config(variables: Variables, state: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -149,9 +116,46 @@ def generation_config(values: dict[str, Any]) -> dict[str, Any]:
 
     Its `lang_ids` are left out: in conversions of .en models they are off by one.
     """
-    names = {
-        "suppress_ids": "suppress_tokens",
-        "suppress_ids_begin": "begin_suppress_tokens",
-        "alignment_heads": "alignment_heads",
-    }
-    return {theirs: values[ours] for ours, theirs in names.items() if values.get(ours) is not None}
+    names = _CONFIG_FIELDS.items()
+    return {theirs: values[ours] for ours, theirs in names if values.get(ours) is not None}
+
+
+def whisper_variables(
+    state: Mapping[str, np.ndarray], encoder_heads: int, decoder_heads: int
+) -> dict[str, np.ndarray]:
+    """Variables by CTranslate2's names; the inverse of `whisper_state`.
+
+    state: tensors by their Hugging Face names, without the tied head. Queries, keys and values are
+    joined, with zeros for the key bias; scalars have the types that CTranslate2 expects.
+    """
+    variables = {name: _joined(name, state) for name in {variable_name(hf) for hf in state}}
+    scalars = {name: np.int8(value) for name, value in _FIXED.items()}
+    shorts = {"encoder/num_heads": encoder_heads, "decoder/num_heads": decoder_heads, **_ALIGNMENT}
+    scalars |= {name: np.int16(value) for name, value in shorts.items()}
+    return variables | {name: np.asarray(value) for name, value in scalars.items()}
+
+
+def _joined(name: str, state: Mapping[str, np.ndarray]) -> np.ndarray:
+    parts = hf_names(name)
+    if len(parts) == 1:
+        return state[parts[0]]
+    other = state[parts[-1]]  # of the value, which has a bias
+    zeros = {part: np.zeros_like(other) for part in parts if part.endswith(KEY_BIAS)}
+    return np.concatenate([zeros[part] if part in zeros else state[part] for part in parts])
+
+
+def converted_config(
+    generation: Mapping[str, Any],
+    language_ids: Iterable[int],
+    decoder_layers: int,
+    decoder_heads: int,
+) -> dict[str, Sequence]:
+    """CTranslate2's config.json of a model with this generation_config.json.
+
+    Where no alignment heads are known they are all of the upper half of the layers, as in OpenAI's
+    whisper/model.py: without any, faster-whisper has no word timestamps.
+    """
+    values = {ours: generation.get(theirs) or [] for ours, theirs in _CONFIG_FIELDS.items()}
+    upper = product(range(decoder_layers // 2, decoder_layers), range(decoder_heads))
+    values["alignment_heads"] = values["alignment_heads"] or [list(each) for each in upper]
+    return {**values, "lang_ids": sorted(language_ids)}

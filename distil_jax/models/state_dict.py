@@ -54,13 +54,19 @@ def to_state_dict(
     params: Params, table: Sequence[Row], dtype: str = "float32"
 ) -> dict[str, np.ndarray]:
     """Tensors by their Hugging Face names, contiguous numpy arrays of `dtype`."""
-    state = {}
+    return {
+        name: np.ascontiguousarray(array, numpy_dtype(dtype))
+        for name, array in named_tensors(params, table)
+    }
+
+
+def named_tensors(params: Params, table: Sequence[Row]) -> Iterator[tuple[str, np.ndarray]]:
+    """Each tensor's Hugging Face name, and the tensor as it lies there: a view where it can be."""
     for row in table:
         array = np.asarray(lookup(params, row.path))
         order = tuple(np.argsort(row.transpose)) if row.transpose else None
         for name, piece in _named(row, array):
-            state[name] = np.ascontiguousarray(_permuted(piece, order), numpy_dtype(dtype))
-    return state
+            yield name, _permuted(piece, order)
 
 
 def numpy_dtype(name: str) -> np.dtype:
