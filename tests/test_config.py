@@ -252,6 +252,11 @@ def test_an_objective_stands_in_a_recipe_once():
         load_config(CONFIGS[0], ["objectives.0.name=kl"])
 
 
+def test_a_format_of_the_export_is_listed_once():
+    with pytest.raises(ConfigError, match=r"export.formats: got .*a format stands there twice"):
+        load_config(CONFIGS[0], ["export.formats=[ggml, ggml]"])
+
+
 def test_a_run_has_one_student_or_several_with_names():
     one = load_config(CONFIGS[0])
     assert one.named_students == {"student": one.student}

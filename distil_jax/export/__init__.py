@@ -1,1 +1,1 @@
-"""The way out: a folder that other people's tools load. See hugging_face.py and model_card.py."""
+"""The way out: folders that other people's tools load. See formats.py and model_card.py."""

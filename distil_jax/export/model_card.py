@@ -21,7 +21,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
       objectives: list of {name, weight}.
       evaluation: list of {set, metric ("WER"/"CER"), clips, teacher, student, difference}, the last
       three {rate, low, high} in percent (points for the difference), bounds of the 95% interval.
-      commands: list of shell lines. version: of distil_jax.
+      formats: those of the export. commands: list of shell lines. version: of distil_jax.
     A missing fact is an error (jinja2.UndefinedError).
     """
     environment = Environment(

@@ -1,4 +1,4 @@
-"""The export stage: each student's best as a Hugging Face folder, loaded again and compared."""
+"""The export stage: each student's best in the formats asked for, read again and compared."""
 
 from collections import Counter
 from typing import Any
@@ -7,8 +7,9 @@ import jax
 import numpy as np
 
 from distil_jax import __version__, processes
-from distil_jax.export.hugging_face import WEIGHTS, verify_folder, write_folder
+from distil_jax.export.formats import is_written, verify_formats, write_formats
 from distil_jax.export.model_card import model_card
+from distil_jax.export.student import Student
 from distil_jax.models.architecture import architecture_of
 from distil_jax.models.layers import Compute
 from distil_jax.models.log_mel import CLIP_SAMPLES
@@ -22,20 +23,21 @@ from distil_jax.students.layer_copy import spaced_layers
 
 def export_stage(session: Session) -> dict[str, Any]:
     """Write and verify the folders; an export of the very same student is left as it is."""
+    session.check_export()
     return session.for_each_student(lambda name: _export_student(session, name))
 
 
 def _export_student(session: Session, name: str) -> dict[str, Any]:
     student, step = trained_student(session, name)
-    settings = session.config.export.model_dump()
+    settings = session.config.export
     session.write_config()
     evaluation = evaluated(session, name, step)
     training = train_fingerprint(session)
-    made_with = fingerprint(training, name, step, settings, evaluation, __version__)
+    made_with = fingerprint(training, name, step, settings.model_dump(), evaluation, __version__)
     folder = session.folder.of_student(name)
     proof = folder.root / "export.json"
     found = read_json(proof)
-    written = (folder.export / WEIGHTS).exists()
+    written = is_written(folder.export, settings)
     fresh = found is not None and found["made_with"] == made_with and written
     if not fresh and processes.is_writer():
         proof.unlink(missing_ok=True)  # it does not vouch for what is written from here on
@@ -46,21 +48,19 @@ def _export_student(session: Session, name: str) -> dict[str, Any]:
 
 
 def _export(
-    session: Session, name: str, student: dict, step: int, evaluation: dict
+    session: Session, name: str, params: dict, step: int, evaluation: dict
 ) -> dict[str, Any]:
     config, folder = session.students[name], session.folder.of_student(name).export
-    dtype = session.config.export.dtype
-    vocabulary = session.teacher.vocabulary
-    write_folder(
-        folder,
+    settings, vocabulary = session.config.export, session.teacher.vocabulary
+    student = Student(
         config,
-        student,
+        params,
         vocabulary,
         session.teacher.generation_config,
-        model_card(_facts(session, name, student, step, evaluation)),
+        model_card(_facts(session, name, params, step, evaluation)),
         spaced_layers(session.teacher.config.decoder_layers, config.decoder_layers),
-        dtype,
     )
+    write_formats(folder, student, settings)
 
     def logits(params: dict) -> np.ndarray:
         """Of a second of noise and the decoder's first tokens."""
@@ -74,7 +74,7 @@ def _export(
         model = architecture_of(config).bind(config, Compute(), params)
         return model.decoder.logits(model.decoder(tokens, model.encode(noise)))
 
-    verified = verify_folder(folder, config, student, vocabulary, logits, dtype)
+    verified = verify_formats(folder, student, settings, logits)
     return {"folder": str(folder), "step": step, **verified}
 
 
@@ -105,6 +105,7 @@ def _facts(
             for name, compared in evaluation.items()
             if compared["teacher"]["error_rate"] is not None
         ],
+        "formats": list(config.export.formats),
         "commands": [f"distil-jax run {session.folder.config}"],
         "version": __version__,
     }

@@ -17,6 +17,7 @@ from distil_jax.config import RunConfig, at_key, dump_config
 from distil_jax.data.quarantine import Quarantine
 from distil_jax.data.speech import Clip, Corpus, Utterance, clips, open_corpus
 from distil_jax.errors import ConfigError
+from distil_jax.export.formats import check_exportable
 from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.mesh import MeshConfig, Rules, make_mesh, platform
@@ -128,6 +129,7 @@ class Session:
         self.check_decoding("label")
         self.check_training()
         self.check_decoding("evaluate")
+        self.check_export()
 
     def check_decoding(self, section: Literal["label", "evaluate"]) -> None:
         """Raises UserError when the teacher lacks a section's language or task."""
@@ -150,6 +152,12 @@ class Session:
             with self._at_student(name):
                 check_frozen_layers(self.teacher.config, student, train.freeze)
         self._check_signals()
+
+    def check_export(self) -> None:
+        """Raises ConfigError when a format of the export cannot hold a student."""
+        for shape in self.students.values():
+            with at_key("export.formats"):
+                check_exportable(shape, self.teacher.vocabulary, self.config.export)
 
     def _check_signals(self) -> None:
         signals, tokens = self.config.signals, self.teacher.config.vocab_size

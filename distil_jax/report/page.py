@@ -144,4 +144,5 @@ def _export(run: RunFolder) -> dict[str, Any] | None:
     if proof is None or not run.export.exists():
         return None
     size = sum(path.stat().st_size for path in run.export.rglob("*") if path.is_file())
-    return {**proof, "folder": str(run.export), "megabytes": size / 1e6}
+    formats = [{"name": name, **each} for name, each in proof.get("formats", {}).items()]
+    return {**proof, "folder": str(run.export), "megabytes": size / 1e6, "formats": formats}

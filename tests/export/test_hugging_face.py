@@ -9,7 +9,8 @@ from safetensors.numpy import load_file, save_file
 
 from distil_jax.errors import UserError
 from distil_jax.export import hugging_face
-from distil_jax.export.hugging_face import verify_folder, write_folder
+from distil_jax.export.hugging_face import verify_files, write_folder
+from distil_jax.export.student import Student
 from distil_jax.models.pretrained import name_table
 from distil_jax.models.state_dict import lookup
 from distil_jax.models.tokenizer_files import read_tokenizer
@@ -40,11 +41,15 @@ def write(path, student, **options):
     write_folder(path, *student, generation_config=GENERATION, card="# A card", **options)
 
 
+def verify(path, student, logits=logits):
+    return verify_files(path, Student(*student, GENERATION), logits)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_what_was_written_is_read_back(tmp_path, student, dtype):
     path = tmp_path / "runs" / "one" / "export"
     write(path, student, dtype=dtype)
-    result = verify_folder(path, *student, logits=logits, dtype=dtype)
+    result = verify_files(path, Student(*student, GENERATION), logits, dtype)
     assert result["parameters"] == sum(a.size for a in jax.tree.leaves(student[1]))
     assert (result["max_logit_difference"] == 0) == (dtype == "float32")
     assert json.loads((path / "config.json").read_text())["torch_dtype"] == dtype
@@ -54,7 +59,7 @@ def test_what_was_written_is_read_back(tmp_path, student, dtype):
 def test_sharded_device_arrays_can_be_written(tmp_path, student):
     config, params, vocabulary = student
     write(tmp_path / "e", (config, jax.tree.map(jax.numpy.asarray, params), vocabulary))
-    verify_folder(tmp_path / "e", *student, logits=logits)
+    verify(tmp_path / "e", student)
 
 
 def test_the_same_student_gives_the_same_bytes(tmp_path, student):
@@ -102,17 +107,17 @@ def test_verification_names_what_differs(tmp_path, student):
     state = load_file(weights)
     state["model.decoder.layers.1.fc1.bias"][3] += 1e-6
     save_file(state, weights, {"format": "pt"})
-    with pytest.raises(UserError, match=r"model.decoder.layers.{i}.fc1.bias differs"):
-        verify_folder(tmp_path / "e", *student, logits=logits)
+    with pytest.raises(UserError, match=r"model.decoder.layers.1.fc1.bias differs"):
+        verify(tmp_path / "e", student)
     other = config.model_copy(update={"encoder_heads": 4})
     with pytest.raises(UserError, match="config or vocabulary differs"):
-        verify_folder(tmp_path / "e", other, params, vocabulary, logits)
+        verify(tmp_path / "e", (other, params, vocabulary))
 
 
 def test_logits_that_are_not_numbers_are_found(tmp_path, student):
     write(tmp_path / "e", student)
     with pytest.raises(UserError, match="logits differ"):
-        verify_folder(tmp_path / "e", *student, logits=lambda params: logits(params) * np.nan)
+        verify(tmp_path / "e", student, lambda params: logits(params) * np.nan)
 
 
 def test_every_parameter_is_in_the_file(tmp_path, student):

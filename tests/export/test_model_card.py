@@ -41,6 +41,7 @@ FACTS = {
             "difference": {"rate": 0.92, "low": -0.5, "high": 2.3},
         }
     ],
+    "formats": ["hugging_face", "ctranslate2"],
     "commands": ["distil-jax run configs/quickstart.yaml", "distil-jax export x"],
     "version": "0.1.0",
 }

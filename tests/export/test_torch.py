@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 
-from distil_jax.errors import UserError
 from distil_jax.export.hugging_face import write_folder
 from distil_jax.models.pretrained import Pretrained, load_pretrained, name_table, to_state_dict
 from distil_jax.models.state_dict import lookup
@@ -25,6 +24,7 @@ from tests.made_up import (
     write_generation_config,
     write_tokenizer,
 )
+from tests.made_up_student import real_model
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -39,15 +39,6 @@ def random_model(folder: Path, family: Family) -> Pretrained:
     vocabulary = make_vocabulary(tokenizer, generation, config.vocab_size, "made up")
     params = jax.tree.map(np.asarray, init(config))
     return Pretrained(config, params, vocabulary, generation, "made up", "")
-
-
-def real_model(locations: str | list[str]) -> Pretrained:
-    try:
-        return load_pretrained(locations)
-    except UserError as error:
-        if "is installed here" not in str(error):
-            raise
-        pytest.skip(f"the demo packages are not installed: {error}")
 
 
 def with_fewer_layers(model: Pretrained, kept: list[int]) -> Pretrained:

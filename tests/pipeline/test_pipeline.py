@@ -228,6 +228,21 @@ def test_an_export_that_lost_its_weights_is_written_again(run):
     assert weights.read_bytes() == before
 
 
+def test_another_format_is_exported_of_the_same_student(run):
+    weights = (run / "export" / "model.safetensors").read_bytes()
+    changes = ["export.formats=[hugging_face, ctranslate2]", "export.ctranslate2_weights=int8"]
+    result = pipeline.export(load_config(run, changes))
+    assert (run / "export" / "model.safetensors").read_bytes() == weights
+    differences = {n: each["max_logit_difference"] for n, each in result["formats"].items()}
+    assert differences["hugging_face"] == 0 < differences["ctranslate2"]
+    assert "`ctranslate2` holds it for faster-whisper" in (run / "export/README.md").read_text()
+    page = Path(pipeline.report(run)["report"]).read_text()
+    assert "ctranslate2 (int8, " in page
+    (run / "export" / "ctranslate2" / "model.bin").unlink()
+    assert pipeline.export(load_config(run)) == result
+    assert (run / "export" / "ctranslate2" / "model.bin").exists()
+
+
 def test_the_model_card_names_no_figures_of_another_student(run):
     path = run / "evaluation" / "held_out.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "made_with": "otherwise"}))
@@ -242,6 +257,7 @@ def test_the_model_card_names_no_figures_of_another_student(run):
         ("train.freeze=[encodr]", r"train.freeze: got 'encodr'"),
         ("label.language=yue", r"label.language: language 'yue': expected one of"),
         ("evaluate.language=xx", r"evaluate.language: language 'xx': expected one of"),
+        ("export.formats=[ggml]", r"export.formats: whisper.cpp expects MLPs four times as wide"),
         ("seed=-1", r"seed: got -1"),
         ("data.evaluation.noises.path=elsewhere", r"evaluation.noises is another source than"),
         ("student.decoder_layers=9", r"student.decoder_layers: got 9"),
