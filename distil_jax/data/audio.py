@@ -2,6 +2,7 @@
 
 import io
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ SHORTEST_SECONDS = 0.1
 _SILENCE = 1e-4  # of full scale, -80 dB: below the noise of any microphone
 _RATES = (2_000, 768_000)  # Hz; others come from damaged headers, and would fill the memory
 _BLOCK = 4096  # frames decoded at a time: so much at most is lost before a damaged place
+# What soundfile raises of a file that it cannot read.
+UNREADABLE = (soundfile.SoundFileError, OSError, RuntimeError, ValueError, TypeError)
 _MARGIN = 1  # seconds read around a part: what codecs and the resampler need to settle
 
 
@@ -39,15 +42,10 @@ def read_audio(source: Path | bytes) -> np.ndarray:
 
     A file cut short gives what can still be decoded of it (nothing of Ogg, whose length stands at
     its end). Raises BadAudio when it is missing, no audio, empty, silent, shorter than 0.1 s, or
-    has samples that are no numbers.
+    has samples that are no numbers. Of hours of sound see `audio_stream.audio_blocks`.
     """
     mono = _decode(source, 0, None)
-    if len(mono) == 0:
-        raise BadAudio("empty: no samples")
-    if len(mono) < SHORTEST_SECONDS * SAMPLE_RATE:
-        raise BadAudio(f"too short: {len(mono) / SAMPLE_RATE:.3f} s, needs {SHORTEST_SECONDS} s")
-    if np.abs(mono).max() < _SILENCE:
-        raise BadAudio("silent")
+    check_heard(len(mono), float(np.abs(mono).max(initial=0.0)))
     return mono
 
 
@@ -62,42 +60,69 @@ def read_part(source: Path | bytes, start: float) -> np.ndarray:
     return mono[first : first + MAX_SAMPLES]
 
 
+def check_heard(samples: int, peak: float) -> None:
+    """Raises BadAudio for a recording of so few samples at 16 kHz, or so quiet, that it is none.
+
+    peak: the largest of their absolute values.
+    """
+    if samples == 0:
+        raise BadAudio("empty: no samples")
+    if samples < SHORTEST_SECONDS * SAMPLE_RATE:
+        raise BadAudio(f"too short: {samples / SAMPLE_RATE:.3f} s, needs {SHORTEST_SECONDS} s")
+    if peak < _SILENCE:
+        raise BadAudio("silent")
+
+
+def native_blocks(
+    source: Path | bytes, begin: int = 0, seconds: float | None = None
+) -> Iterator[tuple[np.ndarray, int]]:
+    """(mono float32 [at most 4096] at the file's own rate, that rate), from `begin` (s) on.
+
+    For `seconds` or to the end; what is damaged ends it. Raises BadAudio when nothing can be read,
+    or where samples are no numbers.
+    """
+    begun = False
+    try:
+        with open_sound(source) as f:
+            if begin:
+                f.seek(min(begin * f.samplerate, f.frames))
+            left = sys.maxsize if seconds is None else round(seconds * f.samplerate)
+            while left > 0 and len(block := f.read(min(_BLOCK, left), "float32", always_2d=True)):
+                begun = True
+                left -= len(block)
+                yield _numbers(block.mean(axis=1)), f.samplerate
+    except UNREADABLE as error:
+        if not begun:
+            raise BadAudio(f"not readable as audio: {_said(error)}") from None
+
+
+def open_sound(source: Path | bytes) -> soundfile.SoundFile:
+    """The file, its header read. Raises BadAudio, or one of UNREADABLE."""
+    if isinstance(source, Path) and not source.is_file():
+        raise BadAudio("not a file" if source.exists() else "missing: no such file")
+    if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
+        raise BadAudio("empty: no bytes")
+    f = _ReadForward(io.BytesIO(source) if isinstance(source, bytes) else source)
+    if not _RATES[0] <= f.samplerate <= _RATES[1]:
+        raise BadAudio(f"its sample rate is {f.samplerate} Hz, expected {_RATES[0]} to {_RATES[1]}")
+    return f
+
+
 def _decode(source: Path | bytes, begin: int, seconds: float | None) -> np.ndarray:
     """float32 [samples] at 16 kHz, from `begin` (s) on, for `seconds` or to the end."""
-    mono, rate = _native(source, begin, seconds)
-    if not np.isfinite(mono).all():
-        raise BadAudio("has samples that are not numbers (NaN or infinite)")
+    blocks, rate = [], SAMPLE_RATE
+    for block, rate in native_blocks(source, begin, seconds):  # noqa: B007
+        blocks.append(block)
+    mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if rate != SAMPLE_RATE:
         mono = soxr.resample(mono, rate, SAMPLE_RATE)
     return np.clip(mono, -1.0, 1.0, dtype=np.float32)
 
 
-def _native(source: Path | bytes, begin: int, seconds: float | None) -> tuple[np.ndarray, int]:
-    """(mono float32 at the file's own rate, that rate), block by block to keep what is sound."""
-    blocks: list[np.ndarray] = []
-    try:
-        _check_there(source)
-        with _ReadForward(io.BytesIO(source) if isinstance(source, bytes) else source) as f:
-            rate = f.samplerate
-            if not _RATES[0] <= rate <= _RATES[1]:
-                raise BadAudio(f"its sample rate is {rate} Hz, expected {_RATES[0]} to {_RATES[1]}")
-            if begin:
-                f.seek(min(begin * rate, f.frames))
-            left = sys.maxsize if seconds is None else round(seconds * rate)
-            while left > 0 and len(block := f.read(min(_BLOCK, left), "float32", always_2d=True)):
-                blocks.append(block.mean(axis=1))
-                left -= len(block)
-    except (soundfile.SoundFileError, OSError, RuntimeError, ValueError, TypeError) as error:
-        if not blocks:
-            raise BadAudio(f"not readable as audio: {_said(error)}") from None
-    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), rate
-
-
-def _check_there(source: Path | bytes) -> None:
-    if isinstance(source, Path) and not source.is_file():
-        raise BadAudio("not a file" if source.exists() else "missing: no such file")
-    if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
-        raise BadAudio("empty: no bytes")
+def _numbers(block: np.ndarray) -> np.ndarray:
+    if not np.isfinite(block).all():
+        raise BadAudio("has samples that are not numbers (NaN or infinite)")
+    return block
 
 
 def _said(error: Exception) -> str:
