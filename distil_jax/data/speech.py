@@ -196,12 +196,20 @@ def _result(
             yield clip
 
 
-def _decode(name: str, utterance: Utterance, known: Collection[str]) -> list[Clip]:
+def usable_audio(utterance: Utterance, known: Collection[str]) -> Path | bytes:
+    """Its undecoded audio. known: the languages that may stand at it.
+
+    Raises BadAudio when it is already known to be of no use.
+    """
     if utterance.problem is not None or utterance.audio is None:
         raise BadAudio(utterance.problem or "missing: no audio")
     if utterance.language is not None and utterance.language not in known:
         raise BadAudio(f"language {utterance.language!r} is none that the model knows")
-    samples = read_audio(utterance.audio)
+    return utterance.audio
+
+
+def _decode(name: str, utterance: Utterance, known: Collection[str]) -> list[Clip]:
+    samples = read_audio(usable_audio(utterance, known))
     if len(samples) > MAX_SAMPLES and utterance.text is not None:
         seconds = len(samples) / SAMPLE_RATE
         raise BadAudio(f"longer than 30 s ({seconds:.1f} s), and its transcript cannot be divided")

@@ -100,6 +100,16 @@ def test_eight_devices_make_the_same_labels(vocabulary, params, language, timest
     assert len({str(label.tokens) for label in one}) > 3
 
 
+@pytest.mark.parametrize("devices", [1, 8])
+def test_the_language_alone_is_that_of_the_label(vocabulary, params, devices):
+    transcriber = make_transcriber(vocabulary, devices)
+    placed, clips = transcriber.place(params), some_clips(3, None)
+    expected = [label.language for _, label in transcriber(placed, clips)]
+    assert [transcriber.language_of(placed, clip.samples) for clip in clips] == expected
+    german = make_transcriber(vocabulary, devices, language="de")
+    assert german.language_of(placed, clips[0].samples) == "de"
+
+
 @pytest.mark.slow
 def test_int8_weights_make_the_labels_of_weights_rounded_by_hand(vocabulary, params):
     """In one decoder loop on one device, and in one on each of eight."""
