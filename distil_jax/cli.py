@@ -98,7 +98,8 @@ for _stage in STAGES:
 
 
 @app.command(
-    epilog="Example: distil-jax transcribe configs/quickstart.yaml --audio talk.mp3 --audio tapes/"
+    epilog="Example: distil-jax transcribe runs/quickstart --audio talk.mp3 --audio tapes/ "
+    "--format srt,json --output texts"
 )
 def transcribe(
     config: Config,
@@ -113,13 +114,35 @@ def transcribe(
     student: Annotated[
         str | None, typer.Option("--student", help="The name of the student, of several.")
     ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="Of the files: some of txt, srt, vtt, json, as srt,json."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", help="The folder for the files; without it texts are printed."),
+    ] = None,
+    timestamps: Annotated[
+        bool | None,
+        typer.Option(help="Segments with their times; by default where a format has them."),
+    ] = None,
+    chunk_seconds: Annotated[
+        float,
+        typer.Option(help="Of the windows that a long recording is heard in; 1 to 30."),
+    ] = 30.0,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Write down what is said in recordings of your own."""
+    """Write down what is said in recordings of your own, of any length."""
+    options = {
+        "formats": [form.strip() for each in formats or [] for form in each.split(",")],
+        "output": output,
+        "timestamps": timestamps,
+        "chunk_seconds": chunk_seconds,
+    }
     rest = audio, model, student
     _finish_together(
-        lambda: _run_stage("transcribe", config, overrides or [], *rest), as_json, debug
+        lambda: _run_stage("transcribe", config, overrides or [], *rest, **options), as_json, debug
     )
 
 
@@ -159,14 +182,16 @@ def report(
     _finish(work, as_json, debug)
 
 
-def _run_stage(function: str, config: Path, overrides: list[str], *rest: Any) -> dict[str, Any]:
+def _run_stage(
+    function: str, config: Path, overrides: list[str], *rest: Any, **options: Any
+) -> dict[str, Any]:
     """The pipeline's `function` on the config, with what else it takes."""
     from distil_jax.config import load_config
 
     loaded = load_config(config, overrides)
     from distil_jax import pipeline  # after the config: a mistake in it answers at once
 
-    return getattr(pipeline, function)(loaded, *rest)
+    return getattr(pipeline, function)(loaded, *rest, **options)
 
 
 def _finish_together(work: Callable[[], dict[str, Any]], as_json: bool, debug: bool) -> None:

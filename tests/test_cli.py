@@ -27,8 +27,8 @@ class Calls(list):
     answer: Any = staticmethod(lambda: {"done": True})
 
     def __getattr__(self, stage: str) -> Any:
-        def call(*arguments: Any) -> Any:
-            self.append((stage, *arguments))
+        def call(*arguments: Any, **options: Any) -> Any:
+            self.append((stage, *arguments, *([options] if options else [])))
             return self.answer()
 
         return call
@@ -94,14 +94,28 @@ def test_a_verb_calls_its_stage(pipeline: Calls, verb: str, function: str):
 
 def test_transcribe_takes_recordings_and_a_model(pipeline: Calls):
     invoke("transcribe", "x.yaml", "--audio", "a.mp3", "--model", "teacher", "--audio", "b", "a=1")
-    [(called, config, *rest)] = pipeline
+    [(called, config, *rest, options)] = pipeline
     assert (called, rest) == ("transcribe", [[Path("a.mp3"), Path("b")], "teacher", None])
+    unsaid = {"formats": [], "output": None, "timestamps": None, "chunk_seconds": 30.0}
+    assert options == unsaid
     assert config.overrides == ["a=1"]
 
 
 def test_transcribe_takes_the_name_of_a_student(pipeline: Calls):
     invoke("transcribe", "x.yaml", "--audio", "a.mp3", "--student", "small")
-    assert pipeline[0][2:] == ([Path("a.mp3")], "student", "small")
+    assert pipeline[0][2:5] == ([Path("a.mp3")], "student", "small")
+
+
+def test_transcribe_takes_formats_and_where_to(pipeline: Calls):
+    files = ("--format", "srt, vtt", "--format", "json", "--output", "texts")
+    how = ("--no-timestamps", "--chunk-seconds", "15")
+    invoke("transcribe", "x.yaml", "--audio", "a.mp3", *files, *how)
+    assert pipeline[0][-1] == {
+        "formats": ["srt", "vtt", "json"],
+        "output": Path("texts"),
+        "timestamps": False,
+        "chunk_seconds": 15.0,
+    }
 
 
 def test_report_takes_the_folder_of_the_run(pipeline: Calls):

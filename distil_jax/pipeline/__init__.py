@@ -13,7 +13,7 @@ from distil_jax.pipeline.label import filter_stage, label_stage
 from distil_jax.pipeline.plan import plan as plan
 from distil_jax.pipeline.session import Session
 from distil_jax.pipeline.train import train_stage
-from distil_jax.pipeline.transcribe import transcribe_stage
+from distil_jax.pipeline.transcribe import TranscribeOptions, transcribe_stage
 from distil_jax.report import write_report
 from distil_jax.run import RunFolder
 
@@ -48,10 +48,14 @@ export = _verb(export_stage)
 
 
 def transcribe(
-    config: RunConfig, audio: list[Path], model: str, student: str | None = None
+    config: RunConfig, audio: list[Path], model: str, student: str | None = None, **options: Any
 ) -> Result:
-    """Recordings of the user's own; leaves the run folder as it is."""
-    return transcribe_stage(Session(config), audio, model, student)
+    """Recordings of the user's own; leaves the run folder as it is.
+
+    options: of transcribe.TranscribeOptions.
+    """
+    chosen = TranscribeOptions(**options)
+    return transcribe_stage(Session(config), audio, model, student, chosen)
 
 
 def report(root: Path) -> Result:

@@ -1,63 +1,157 @@
-"""Recordings of the user's own through a model."""
+"""Recordings of the user's own, of any length, through a model."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distil_jax import processes
+from distil_jax.data.audio import MAX_SECONDS
+from distil_jax.data.audio_stream import stated_seconds
+from distil_jax.data.folders import ListCorpus
 from distil_jax.data.quarantine import Quarantine
-from distil_jax.data.speech import SpeechConfig, clips, open_corpus
-from distil_jax.errors import UserError
+from distil_jax.data.speech import Corpus, SpeechConfig, open_corpus
+from distil_jax.errors import ConfigError, UserError
+from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.transcriber import Transcriber
+from distil_jax.longform.chunked import transcribe_chunked
+from distil_jax.longform.formats import FORMATS, SUBTITLES, as_dict
+from distil_jax.longform.transcript import Recording, Transcript, recordings
+from distil_jax.longform.windows import chunk_and_stride
 from distil_jax.models.pretrained import load_pretrained
+from distil_jax.pipeline.outputs import Outputs
 from distil_jax.pipeline.session import Session
 from distil_jax.pipeline.shares import Share
 from distil_jax.pipeline.train import trained_student
-from distil_jax.progress import progress
+from distil_jax.progress import Progress, progress
 from distil_jax.run import ONLY_STUDENT
 
 
+@dataclass(frozen=True)
+class TranscribeOptions:
+    """How recordings are transcribed, and what becomes of it.
+
+    formats: of the files in the folder `output`; without a folder the result alone tells the texts.
+    timestamps: decode with them; None: as the config's `evaluate.timestamps`, or where a format
+    needs them. chunk_seconds: of a window. Raises ConfigError for what does not go together.
+    """
+
+    formats: Sequence[str] = ()
+    output: Path | None = None
+    timestamps: bool | None = None
+    chunk_seconds: float = MAX_SECONDS
+
+    def __post_init__(self) -> None:
+        chunk_and_stride(self.chunk_seconds)
+        unknown = [form for form in self.formats if form not in FORMATS]
+        if unknown:
+            raise ConfigError(f"--format {unknown[0]}: expected some of {', '.join(FORMATS)}")
+        if self.formats and self.output is None:
+            raise ConfigError(f"--format {','.join(self.formats)}: give --output DIR for the files")
+        if self.output is not None and self.output.exists() and not self.output.is_dir():
+            raise ConfigError(f"--output {self.output}: expected a folder, got a file")
+        subtitles = SUBTITLES.intersection(self.formats)
+        if self.timestamps is False and subtitles:
+            raise ConfigError(
+                f"--no-timestamps: {min(subtitles)} is made of times; leave one of the two out"
+            )
+
+    def outputs(self) -> Outputs | None:
+        """The files to write."""
+        if self.output is None:
+            return None
+        return Outputs(self.output, tuple(dict.fromkeys(self.formats)) or ("txt",))
+
+    def decoding(self, config: DecodeConfig) -> DecodeConfig:
+        """The config's way of decoding, with timestamps as they are wanted."""
+        timed = SUBTITLES | {"json"}
+        wanted = config.timestamps or bool(timed.intersection(self.formats))
+        wanted = wanted if self.timestamps is None else self.timestamps
+        return config.model_copy(update={"timestamps": wanted})
+
+
 def transcribe_stage(
-    session: Session, audio: list[Path], model: str, student: str | None
+    session: Session,
+    audio: list[Path],
+    model: str,
+    student: str | None,
+    options: TranscribeOptions,
 ) -> dict[str, Any]:
     """model: "student" (of the best checkpoint), "teacher", or a folder of weights.
 
-    student: which one of several.
+    student: which one of several. Windows of all recordings fill batches together; files are
+    written as soon as a recording is through.
     """
+    corpora, outputs = _corpora(audio), options.outputs()
+    if outputs:
+        for corpus in corpora:
+            outputs.name(corpus.name, corpus)
+    session.check_decoding("evaluate")
+    transcriber, params = _model(session, model, student, options.decoding(session.config.evaluate))
+    shares = {corpus.name: Share(corpus) for corpus in corpora}
+    quarantine, rows = Quarantine(None), {name: [] for name in shares}
+    known = session.teacher.vocabulary.codes
+    found = (
+        recording
+        for name, share in shares.items()
+        for recording in recordings(name, share, quarantine, known)
+    )
+    with progress(total=_seconds(corpora), description="transcribe", unit="s of audio") as bar:
+        placed, seconds = transcriber.place(params), _Seconds(bar)
+        for transcript in transcribe_chunked(
+            transcriber, placed, found, quarantine, options.chunk_seconds, seconds.heard
+        ):
+            row = _told(transcript, outputs)
+            rows[transcript.recording.corpus].append((transcript.recording.id, row))
+    told = [row for name, share in shares.items() for row in share.gather(rows[name])]
+    aside = [row for rows in processes.gather(quarantine.rows) for row in rows]
+    segments = [segment for row in told for segment in row.pop("segments", [])]
+    timed = {"segments": segments} if transcriber.config.timestamps and not outputs else {}
+    return {"model": model, "recordings": told, **timed, "set_aside": aside}
+
+
+def _told(transcript: Transcript, outputs: Outputs | None) -> dict[str, Any]:
+    """What the result says of a recording: its files, or else its text and segments."""
+    row = as_dict(transcript)
+    whose = {key: row[key] for key in ("source", "id")}
+    if outputs:
+        told = {key: row[key] for key in ("duration", "language")}
+        return {**whose, **told, "files": outputs.write(transcript)}
+    return {**row, "segments": [{**whose, **segment} for segment in row["segments"]]}
+
+
+def _corpora(audio: list[Path]) -> list[Corpus]:
+    """What each path holds; a path that is named twice counts once."""
     for path in audio:
         if not path.exists():
             raise UserError(f"--audio {path}: no such file or folder")
-    session.check_decoding("evaluate")
-    transcriber, params = _model(session, model, student)
-    placed = transcriber.place(params)
-    quarantine = Quarantine(None)
-    results = []
-    for path in audio:
-        corpus = open_corpus(str(path), SpeechConfig(path=str(path)))
-        share, rows = Share(corpus), []
-        # Transcripts beside them do not matter, nor that those of long ones cannot be divided.
-        untold = (replace(utterance, text=None) for utterance in share)
-        codes = session.teacher.vocabulary.codes
-        pairs = transcriber(placed, clips(corpus.name, untold, quarantine, codes))
-        for clip, label in progress(pairs, share.count, f"transcribe {path.name}", "clips"):
-            row = {
-                "source": clip.corpus,
-                "id": clip.id,
-                "start": clip.start,
-                "duration": round(clip.duration, 3),
-                "language": label.language,
-                "text": label.text,
-            }
-            rows.append((clip.utterance, row))
-        results += share.gather(rows)
-    aside = [row for rows in processes.gather(quarantine.rows) for row in rows]
-    return {"model": model, "clips": results, "set_aside": aside}
+    return [open_corpus(name, SpeechConfig(path=name)) for name in dict.fromkeys(map(str, audio))]
 
 
-def _model(session: Session, model: str, student: str | None) -> tuple[Transcriber, dict]:
+def _seconds(corpora: list[Corpus]) -> int | None:
+    """How long this process's recordings are, as far as their headers say; None: unknown."""
+    if not all(isinstance(corpus, ListCorpus) for corpus in corpora):
+        return None  # to read the headers would be to read the tables
+    return round(sum(stated_seconds(u.audio) for corpus in corpora for u in Share(corpus)))
+
+
+class _Seconds:
+    """Moves a progress bar by whole seconds of sound."""
+
+    def __init__(self, bar: Progress):
+        self._bar, self._heard, self._told = bar, 0.0, 0
+
+    def heard(self, recording: Recording, seconds: float) -> None:
+        self._heard += seconds
+        self._bar.advance(round(self._heard) - self._told, note=recording.id)
+        self._told = round(self._heard)
+
+
+def _model(
+    session: Session, model: str, student: str | None, decode: DecodeConfig
+) -> tuple[Transcriber, dict]:
     if student is not None and model != "student":
         raise UserError(f"--student {student} goes with --model student only; got --model {model}")
-    decode = session.config.evaluate
     if model == "teacher":
         return session.teacher_transcriber(decode), session.teacher.params
     if model == "student":

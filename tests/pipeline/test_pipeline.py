@@ -105,7 +105,7 @@ def test_a_teacher_of_int8_goes_through_every_stage(config, whole, tmp_path):
         for folder in (tmp_path / "run" / "export", config.parent / "teacher")
     )
     jax.tree.map(np.testing.assert_array_equal, exported["encoder"], teacher["encoder"])
-    assert pipeline.transcribe(load_config(tmp_path / "run"), [], "teacher")["clips"] == []
+    assert pipeline.transcribe(load_config(tmp_path / "run"), [], "teacher")["recordings"] == []
 
 
 @pytest.mark.slow
@@ -176,7 +176,7 @@ def test_what_was_made_otherwise_is_refused_and_nothing_changes(run, verb, chang
 def test_a_trained_student_may_be_decoded_otherwise(run):
     changed = load_config(run, ["evaluate.max_new_tokens=3", "evaluate.language=de"])
     assert pipeline.evaluate(changed)["sets"]["held_out"]["clips"] == 3
-    assert pipeline.transcribe(changed, [], "student")["clips"] == []
+    assert pipeline.transcribe(changed, [], "student")["recordings"] == []
 
 
 def test_settings_that_were_refused_leave_no_mark(config, tmp_path):
@@ -278,16 +278,37 @@ def test_transcripts_beside_long_recordings_do_not_matter(whole, tmp_path):
     for folder in folders:
         (Path(folder) / "bad.wav").write_bytes(b"RIFF")
     told = pipeline.transcribe(load_config(whole[0]), [Path(f) for f in folders], "student")
-    assert [(clip["source"], clip["id"], clip["start"]) for clip in told["clips"]] == [
-        (folders[0], "0.wav#0", 0),
-        (folders[0], "0.wav#1", 30),
-        (folders[1], "0.wav", 0),
+    assert [(row["source"], row["id"], row["duration"]) for row in told["recordings"]] == [
+        (folders[0], "0.wav", 31),
+        (folders[1], "0.wav", 1),
     ]
     assert [(row["corpus"], row["id"]) for row in told["set_aside"]] == [
         (folder, "bad.wav") for folder in folders
     ]
     with pytest.raises(UserError, match=r"nowhere\.wav: no such file"):
         pipeline.transcribe(load_config(whole[0]), [tmp_path / "nowhere.wav"], "student")
+
+
+def test_transcripts_become_files(whole, tmp_path):
+    """Windows of all recordings are decoded in one batch; each file has those of its own."""
+    write_sounds(tmp_path / "talks", [45.0, 1.0], texts=False)
+    (tmp_path / "talks" / "manifest.jsonl").unlink()
+    made = {"formats": ["srt", "json"], "output": tmp_path / "texts"}
+    talks = [tmp_path / "talks", tmp_path / "talks" / "1.wav"]
+    told = pipeline.transcribe(load_config(whole[0]), talks, "student", **made)
+    assert [row["id"] for row in told["recordings"]] == ["0.wav", "1.wav", "1.wav"]
+    assert [Path(file).name for row in told["recordings"] for file in row["files"]] == [
+        f"{stem}.{form}" for stem in ("0", "1", "1-2") for form in made["formats"]
+    ]
+    assert [row["id"] for row in told["set_aside"]] == ["bad.wav"]
+    texts = [json.loads((tmp_path / "texts" / f"{n}.json").read_text()) for n in ("0", "1", "1-2")]
+    assert [text["duration"] for text in texts] == [45, 1, 1]
+    assert texts[1]["text"] == texts[2]["text"]
+    for text in texts:
+        assert all(segment["start"] >= 0 for segment in text["segments"])
+    printed = pipeline.transcribe(load_config(whole[0]), talks[1:], "student", timestamps=True)
+    assert printed["recordings"][0]["text"] == texts[1]["text"]
+    assert {"source", "id", "start", "end", "language", "text"} >= {*printed["segments"][0]}
 
 
 def test_each_label_stands_once(whole):
@@ -352,7 +373,7 @@ def test_a_finished_run_of_several_students_is_left_as_it_is(several):
 def test_one_of_several_students_is_chosen_by_its_name(several, whole, config):
     audio = [config.parent / "test"]
     run = load_config(several[0])
-    assert len(pipeline.transcribe(run, audio, "student", "large")["clips"]) == 3
+    assert len(pipeline.transcribe(run, audio, "student", "large")["recordings"]) == 3
     for student, message in (
         (None, "which student.*--student NAME, one of small, large"),
         ("middle", "--student middle: no such student.*one of small, large"),

@@ -206,8 +206,8 @@ def test_two_processes_evaluate_and_export_the_student_of_one(config, labelled, 
     assert rates[0] == rates[1]
     assert sorted(p.name for p in one.iterdir()) == sorted(p.name for p in two.iterdir())
     heard = together(2, "transcribe", two, "--audio", config.parent / "test", "--json")
-    clips = json.loads(heard[0].out)["clips"]
-    assert [clip["id"] for clip in clips] == ["0.wav", "1.wav", "2.wav"]
+    rows = json.loads(heard[0].out)["recordings"]
+    assert [row["id"] for row in rows] == ["0.wav", "1.wav", "2.wav"]
     assert heard[1].out == ""
 
 
