@@ -1,6 +1,5 @@
 """Greedy decoding of real recordings by real models: the very tokens of transformers' generate."""
 
-import os
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -11,57 +10,24 @@ import pytest
 
 from distil_jax.data.quarantine import Quarantine
 from distil_jax.data.speech import Clip, SpeechConfig, clips, open_corpus
-from distil_jax.errors import UserError
-from distil_jax.export.hugging_face import write_folder
 from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.mesh import MeshConfig, make_mesh
 from distil_jax.models.layers import Compute
-from distil_jax.models.pretrained import Pretrained, load_pretrained
-from tests.made_up import DEMO_BASE, DEMO_TINY
+from tests.real_models import compiled_well, model, of_transformers
 
 torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("transformers")
 
-MODELS = {"tiny.en": DEMO_TINY, "base": DEMO_BASE}
 BATCH, NEW_TOKENS = 8, 96
 
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_well():
-    """Models of this size compute for longer than the compiler takes."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update(
-        "jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
-    )
-
-
-@cache
-def model(name: str) -> Pretrained:
-    try:
-        return load_pretrained(MODELS[name])
-    except UserError as error:
-        if "is installed here" not in str(error):
-            raise
-        pytest.skip(f"the demo packages are not installed: {error}")
+well = pytest.fixture(scope="module", autouse=True)(compiled_well)
 
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory):
-    """name -> (model, processor) of transformers, from the folder that we export."""
-
-    @cache
-    def load(name: str) -> tuple[Any, Any]:
-        ours, folder = model(name), tmp_path_factory.mktemp(name)
-        layers = list(range(ours.config.decoder_layers))
-        write_folder(
-            folder, ours.config, ours.params, ours.vocabulary, ours.generation_config, "", layers
-        )
-        loaded = transformers.WhisperForConditionalGeneration.from_pretrained(folder)
-        return loaded.eval(), transformers.WhisperProcessor.from_pretrained(folder)
-
-    return load
+    """name -> (model, processor) of transformers."""
+    return cache(lambda name: of_transformers(name, tmp_path_factory.mktemp(name)))
 
 
 def some_clips(folder: Path, count: int) -> list[Clip]:

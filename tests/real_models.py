@@ -1,0 +1,47 @@
+"""The demo packages' Whisper models, ours and as transformers loads what we export of them."""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from distil_jax.errors import UserError
+from distil_jax.export.hugging_face import write_folder
+from distil_jax.models.pretrained import Pretrained, load_pretrained
+from tests.made_up import DEMO_BASE, DEMO_TINY
+
+MODELS = {"tiny.en": DEMO_TINY, "base": DEMO_BASE}
+
+
+def compiled_well() -> Iterator[None]:
+    """For a fixture: models of this size compute for longer than the compiler takes."""
+    left_off = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", left_off)
+
+
+@cache
+def model(name: str) -> Pretrained:
+    try:
+        return load_pretrained(MODELS[name])
+    except UserError as error:
+        if "is installed here" not in str(error):
+            raise
+        pytest.skip(f"the demo packages are not installed: {error}")
+
+
+def of_transformers(name: str, folder: Path) -> tuple[Any, Any]:
+    """(model, processor), from the export that this writes to `folder`."""
+    import transformers
+
+    ours = model(name)
+    layers = list(range(ours.config.decoder_layers))
+    write_folder(
+        folder, ours.config, ours.params, ours.vocabulary, ours.generation_config, "", layers
+    )
+    loaded = transformers.WhisperForConditionalGeneration.from_pretrained(folder)
+    return loaded.eval(), transformers.WhisperProcessor.from_pretrained(folder)
