@@ -18,7 +18,7 @@ MODELS = {"tiny.en": DEMO_TINY, "base": DEMO_BASE}
 
 def compiled_well() -> Iterator[None]:
     """For a fixture: models of this size compute for longer than the compiler takes."""
-    left_off = jax.config.jax_disable_most_optimizations
+    left_off = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", left_off)
