@@ -17,7 +17,7 @@ import numpy as np
 from distil_jax.errors import UserError
 
 MAGIC = 0x67676D6C
-HEADER = (
+HEADER: tuple[str, ...] = (
     "vocab",
     "audio_positions",
     "audio_width",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -75,7 +76,7 @@ def test_ctranslate2_decodes_the_very_tokens_that_we_decode(tiny):
     engine = pytest.importorskip("ctranslate2", reason="ctranslate2 not installed")
     vocabulary = real_model(DEMO_TINY).vocabulary
     samples = pad_samples([clip.samples for clip in recordings()], CLIP_SAMPLES)
-    mel = np.ascontiguousarray(np.asarray(log_mel(samples, 80)).swapaxes(1, 2))
+    mel = np.ascontiguousarray(np.asarray(log_mel(jnp.asarray(samples), 80)).swapaxes(1, 2))
     model = engine.models.Whisper(str(tiny), compute_type="float32")
     assert not model.is_multilingual
     prompt = vocabulary.prefix()

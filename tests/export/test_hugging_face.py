@@ -42,14 +42,16 @@ def write(path, student, **options):
 
 
 def verify(path, student, logits=logits):
-    return verify_files(path, Student(*student, GENERATION), logits)
+    return verify_files(path, Student(*student, teacher_generation_config=GENERATION), logits)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_what_was_written_is_read_back(tmp_path, student, dtype):
     path = tmp_path / "runs" / "one" / "export"
     write(path, student, dtype=dtype)
-    result = verify_files(path, Student(*student, GENERATION), logits, dtype)
+    result = verify_files(
+        path, Student(*student, teacher_generation_config=GENERATION), logits, dtype
+    )
     assert result["parameters"] == sum(a.size for a in jax.tree.leaves(student[1]))
     assert (result["max_logit_difference"] == 0) == (dtype == "float32")
     assert json.loads((path / "config.json").read_text())["torch_dtype"] == dtype
