@@ -91,7 +91,7 @@ def transformers(folder: Path, timestamps: bool) -> Run:
         model=model,
         tokenizer=WhisperTokenizer.from_pretrained(folder / "torch"),
         feature_extractor=WhisperFeatureExtractor.from_pretrained(folder / "torch"),
-        device="cpu",
+        device=torch.device("cpu"),
     )
     options: dict[str, Any] = {"max_new_tokens": MAX_NEW_TOKENS, "num_beams": 1}
     if model.generation_config.is_multilingual:
