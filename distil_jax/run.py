@@ -43,6 +43,10 @@ class RunFolder:
         return self.root / "quarantine.jsonl"
 
     @property
+    def scores(self) -> Path:
+        return self.root / "scores"
+
+    @property
     def filter(self) -> Path:
         return self.root / "filter"
 

@@ -1,6 +1,6 @@
 """Labelling: a teacher writes down what it hears in every clip of a corpus, shard by shard."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -32,9 +32,36 @@ def label_corpus(
 ) -> Iterator[LabelledShard]:
     """Label every utterance of `corpus`. What an earlier run finished is left as it is.
 
-    A shard holds the clips of the next `shard_size` utterances, in batches of its own: redone after
-    a kill, or by another process, it comes out bit for bit the same. Several processes take turns
-    at the shards; those of others pass by undecoded.
+    A shard holds the clips of the next `shard_size` utterances, in batches of its own.
+    """
+
+    def label(number: int, utterances: list[Utterance]) -> list[dict]:
+        good = clips(corpus.name, utterances, quarantine, transcriber.vocabulary.codes)
+        rows = [_row(clip, label) for clip, label in transcriber(params, good)]
+        if not corpus.random_access:
+            store.write_audio(number, _recordings(utterances, rows))
+        return rows
+
+    for utterances, rows in make_shards(corpus, store, shard_size, label):
+        yield LabelledShard(
+            utterances,
+            len(rows),
+            sum(row["duration"] for row in rows),
+            sum(len(row["tokens"]) for row in rows),
+        )
+
+
+def make_shards(
+    corpus: Corpus,
+    store: LabelStore,
+    shard_size: int,
+    make: Callable[[int, list[Utterance]], list[dict]],
+) -> Iterator[tuple[int, list[dict]]]:
+    """Write what `make` says of the utterances of each shard that is not there yet, in `store`.
+
+    make: (number of the shard, its utterances) -> rows of the store. Yields (number of utterances,
+    rows made now) of each shard. Redone after a kill, or by another process, a shard comes out bit
+    for bit the same. Several processes take turns at the shards; those of others pass by unmade.
     """
     shards = total = 0
     for shards, utterances in enumerate(_groups(corpus, shard_size), start=1):
@@ -42,17 +69,9 @@ def label_corpus(
         ids = [utterance.id for utterance in utterances]
         total += len(ids)
         if processes.is_mine(shards - 1) and not store.has(shards - 1, ids):
-            good = clips(corpus.name, utterances, quarantine, transcriber.vocabulary.codes)
-            rows = [_row(clip, label) for clip, label in transcriber(params, good)]
-            if not corpus.random_access:
-                store.write_audio(shards - 1, _recordings(utterances, rows))
+            rows = make(shards - 1, utterances)
             store.write(shards - 1, ids, rows)
-        yield LabelledShard(
-            len(utterances),
-            len(rows),
-            sum(row["duration"] for row in rows),
-            sum(len(row["tokens"]) for row in rows),
-        )
+        yield len(ids), rows
     processes.barrier("labelled")
     if processes.is_writer():
         store.finish(shards, total)

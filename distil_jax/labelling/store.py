@@ -41,9 +41,15 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class LabelStore:
-    """The labels of one corpus. A shard is there with all its rows, or not there."""
+    """The labels of one corpus. A shard is there with all its rows, or not there.
+
+    what, verb: in messages; for what else is kept so of every clip, with a schema of its own.
+    """
 
     folder: Path
+    schema: pa.Schema = SCHEMA
+    what: str = "labels made with another teacher, corpus or label settings"
+    verb: str = "label"
 
     def claim(self, fingerprint: str) -> None:
         """Note what the labels are made with; labels made otherwise are an error, never mixed."""
@@ -55,8 +61,8 @@ class LabelStore:
                 write_json(path, {"fingerprint": fingerprint})
         elif found["fingerprint"] != fingerprint:
             raise UserError(
-                f"{self.folder} holds labels made with another teacher, corpus or label settings. "
-                f"Choose another run_dir, or remove that folder to label anew."
+                f"{self.folder} holds {self.what}. Choose another run_dir, or remove that folder "
+                f"to {self.verb} anew."
             )
 
     def shard(self, index: int) -> Path:
@@ -98,7 +104,7 @@ class LabelStore:
         return places
 
     def write(self, index: int, utterances: list[str], rows: list[dict]) -> None:
-        schema = SCHEMA.with_metadata({_UTTERANCES: fingerprint(utterances)})
+        schema = self.schema.with_metadata({_UTTERANCES: fingerprint(utterances)})
         with atomic_path(self.shard(index)) as path:
             pq.write_table(pa.Table.from_pylist(rows, schema), path)
 
@@ -119,14 +125,15 @@ class LabelStore:
     def _changed(self) -> UserError:
         return UserError(
             f"the recordings changed since {self.folder} was begun. Choose another run_dir, or "
-            f"remove that folder to label anew."
+            f"remove that folder to {self.verb} anew."
         )
 
     def read(self, columns: list[str] | None = None) -> pa.Table:
         """All rows in the order of the corpus. Raises UserError when labelling has not ended."""
         paths = [self.shard(index) for index in range(_finished(self.folder)["shards"])]
         tables = [_reading(path, lambda path: pq.ParquetFile(path).read(columns)) for path in paths]
-        return pa.concat_tables(tables or [SCHEMA.empty_table().select(columns or SCHEMA.names)])
+        empty = self.schema.empty_table().select(columns or self.schema.names)
+        return pa.concat_tables(tables or [empty])
 
 
 def _finished(folder: Path) -> dict:
