@@ -39,12 +39,6 @@ STAGES = (
         "configs/quickstart.yaml label.batch_size=8",
     ),
     (
-        "filter",
-        "filter_labels",
-        "Keep the clips whose label is near the reference; print the hours kept and dropped.",
-        "configs/quickstart.yaml filter.max_error_rate=10",
-    ),
-    (
         "cache",
         "cache",
         "Keep the teacher's distributions of the kept clips on disk, where the config asks for it.",
@@ -70,6 +64,8 @@ STAGES = (
     ),
 )
 
+_BEFORE_FILTER = 2
+
 Config = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="A YAML file, or the folder of a run.")
 ]
@@ -93,7 +89,34 @@ def _add_stage(verb: str, function: str, summary: str, example: str) -> None:
         _finish_together(lambda: _run_stage(function, config, overrides or []), as_json, debug)
 
 
-for _stage in STAGES:
+_ABOVE = 20.0  # percent, of a wrong label
+
+for _stage in STAGES[:_BEFORE_FILTER]:  # help lists the verbs in the order of a run
+    _add_stage(*_stage)
+
+
+@app.command(
+    "filter",
+    epilog="Example: distil-jax filter configs/quickstart.yaml filter.max_error_rate=10",
+)
+def filter_labels(
+    config: Config,
+    overrides: Overrides = None,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Decide nothing; say how well each score finds faults.")
+    ] = False,
+    above: Annotated[
+        float, typer.Option("--above", min=0, help="For --audit: a label is wrong from this on, %.")
+    ] = _ABOVE,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Keep the clips whose label can be trusted; print the hours kept and dropped."""
+    stage, *rest = ("audit", above) if audit else ("filter_labels",)
+    _finish_together(lambda: _run_stage(stage, config, overrides or [], *rest), as_json, debug)
+
+
+for _stage in STAGES[_BEFORE_FILTER:]:
     _add_stage(*_stage)
 
 

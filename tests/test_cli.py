@@ -17,7 +17,7 @@ from distil_jax.cli import STAGES, app
 from distil_jax.errors import ConfigError, Preempted, UserError
 from distil_jax.run import RunFolder
 
-VERBS = [*(stage[0] for stage in STAGES), "transcribe", "report"]
+VERBS = [*(stage[0] for stage in STAGES), "filter", "transcribe", "report"]
 HEAVY = ("jax", "flax", "numpy", "transformers", "datasets", "matplotlib", "pyarrow", "grain")
 
 
@@ -90,6 +90,21 @@ def test_a_verb_calls_its_stage(pipeline: Calls, verb: str, function: str):
     assert config.path == Path("x.yaml")
     assert config.overrides == ["train.steps=200", "seed=1"]
     assert json.loads(result.stdout) == {"done": True}
+
+
+@pytest.mark.parametrize(
+    "options, called",
+    [
+        ([], ("filter_labels",)),
+        (["--audit"], ("audit", 20.0)),
+        (["--audit", "--above", "80"], ("audit", 80.0)),
+    ],
+)
+def test_filter_decides_or_audits(pipeline: Calls, options: list[str], called: tuple):
+    assert invoke("filter", "x.yaml", *options, "filter.max_error_rate=5").exit_code == 0
+    [(stage, config, *rest)] = pipeline
+    assert (stage, *rest) == called
+    assert config.overrides == ["filter.max_error_rate=5"]
 
 
 def test_transcribe_takes_recordings_and_a_model(pipeline: Calls):

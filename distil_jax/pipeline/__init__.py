@@ -9,7 +9,8 @@ from distil_jax.config import RunConfig
 from distil_jax.pipeline.cache import cache_stage
 from distil_jax.pipeline.evaluate import evaluate_stage
 from distil_jax.pipeline.export import export_stage
-from distil_jax.pipeline.label import filter_stage, label_stage
+from distil_jax.pipeline.filter import audit_stage, filter_stage
+from distil_jax.pipeline.label import label_stage
 from distil_jax.pipeline.plan import plan as plan
 from distil_jax.pipeline.session import Session
 from distil_jax.pipeline.train import train_stage
@@ -45,6 +46,11 @@ cache = _verb(cache_stage)
 train = _verb(train_stage)
 evaluate = _verb(evaluate_stage)
 export = _verb(export_stage)
+
+
+def audit(config: RunConfig, above: float) -> Result:
+    """How well each score finds wrong labels; the run's decisions stay as they are."""
+    return audit_stage(Session(config), above)
 
 
 def transcribe(

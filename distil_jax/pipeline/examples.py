@@ -14,7 +14,8 @@ from distil_jax.errors import UserError
 from distil_jax.labelling.store import LabelStore
 from distil_jax.models.log_mel import CLIP_SAMPLES
 from distil_jax.models.vocabulary import Vocabulary
-from distil_jax.pipeline.label import all_labels, filter_scores, label_stores
+from distil_jax.pipeline.filter import filter_scores
+from distil_jax.pipeline.label import all_labels, label_stores
 from distil_jax.pipeline.session import Session
 
 
@@ -79,8 +80,9 @@ def _kept_rows(session: Session) -> list[dict]:
     if not kept:
         raise UserError(
             f"the filter kept none of {len(scores)} clips (filter.max_error_rate is "
-            f"{session.config.filter.max_error_rate}); look at "
-            f"{session.folder.filter / 'histogram.png'} and raise it"
+            f"{session.config.filter.max_error_rate}, and there are "
+            f"{len(session.config.filter.filters)} other filters); look at "
+            f"{session.folder.filter / 'histogram.png'} and let it keep more"
         )
     return [r for r in all_labels(session).to_pylist() if (r["corpus"], r["id"]) in kept]
 

@@ -1,23 +1,20 @@
-"""The stages that make training data: label and filter."""
+"""The stage that labels: a teacher writes down what it hears."""
 
 from typing import Any
 
 import jax
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from distil_jax import processes
 from distil_jax.data.speech import Corpus
-from distil_jax.errors import UserError
 from distil_jax.labelling.corpus import LabelledShard, label_corpus
-from distil_jax.labelling.filters import filter_labels, write_histogram
 from distil_jax.labelling.store import LabelStore
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.models.architecture import ModelConfig, decoding_flops
 from distil_jax.pipeline.session import Session
 from distil_jax.processes.parts import merge_parts, own_part
 from distil_jax.progress import progress
-from distil_jax.run import append_jsonl, atomic_path, write_json
+from distil_jax.run import append_jsonl
 from distil_jax.training.telemetry import Stopwatch, compute_row
 
 
@@ -25,7 +22,7 @@ def label_stage(session: Session) -> dict[str, Any]:
     """The teacher labels every training corpus."""
     session.check_decoding("label")
     corpora = session.corpora("train")
-    stores = _claim(session)
+    stores = claim_labels(session)
     unfinished = [name for name in corpora if not stores[name].finished(corpora[name].count)]
     if unfinished:
         transcriber = session.teacher_transcriber(session.config.label)
@@ -44,7 +41,7 @@ def label_stage(session: Session) -> dict[str, Any]:
     }
 
 
-def _claim(session: Session) -> dict[str, LabelStore]:
+def claim_labels(session: Session) -> dict[str, LabelStore]:
     """The label store of each training corpus; labels made otherwise are an error."""
     stores = label_stores(session)
     for name, store in stores.items():
@@ -98,42 +95,3 @@ def all_labels(session: Session, columns: list[str] | None = None) -> pa.Table:
     """The labels of all training corpora, one after the other."""
     stores = label_stores(session).values()
     return pa.concat_tables([store.read(columns) for store in stores])
-
-
-def filter_stage(session: Session) -> dict[str, Any]:
-    """Decide from the labels' scores which clips to train on. Nothing is labelled again."""
-    columns = ["id", "corpus", "duration", "reference", "label", "language"]
-    labels = all_labels(session, columns)
-    _claim(session)
-    scores, summary = filter_labels(labels, session.config.filter)
-    folder = session.folder.filter
-    _check_trained_on(session, scores)
-    processes.barrier("checked")
-    if processes.is_writer():
-        with atomic_path(folder / "scores.parquet") as path:
-            pq.write_table(scores, path)
-        write_json(folder / "summary.json", summary)
-        write_histogram(scores, session.config.filter.max_error_rate, folder / "histogram.png")
-    processes.barrier("filtered")
-    return {**summary, "histogram": str(folder / "histogram.png")}
-
-
-def _check_trained_on(session: Session, scores: pa.Table) -> None:
-    """Raises UserError when a student was trained on other clips than those now kept."""
-    columns = ["corpus", "id", "kept"]
-    path = session.folder.filter / "scores.parquet"
-    if not session.folder.trained or not path.exists():
-        return
-    if not pq.read_table(path, columns=columns).equals(scores.select(columns)):
-        raise UserError(
-            f"{session.folder.checkpoints} holds a student that was trained on other clips than "
-            f"these settings keep. To filter anew, move that folder away: labels stay as they are."
-        )
-
-
-def filter_scores(session: Session, columns: list[str]) -> list[dict]:
-    """What the filter decided about each clip."""
-    path = session.folder.filter / "scores.parquet"
-    if not path.exists():
-        raise UserError(f"{path} is not there; run `distil-jax filter` first")
-    return pq.read_table(path, columns=columns).to_pylist()

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -127,6 +127,9 @@ class Session:
         for use in ("train", "validation", "evaluation"):
             self.corpora(use)
         self.check_decoding("label")
+        for score in self.config.filter.measured:
+            with at_key(f"filter.scores, {score.name}"):
+                score.check()
         self.check_training()
         self.check_decoding("evaluate")
         self.check_export()
@@ -182,6 +185,14 @@ class Session:
             rules=self._decoding_rules,
             compute=Compute(dtype=compute_dtype(decode.dtype), attention=decode.attention),
             weights=weights,
+        )
+
+    def second_transcriber(self, model: Pretrained) -> Transcriber:
+        """Decodes with a model of its own vocabulary as the teacher labels."""
+        return replace(
+            self.transcriber(model.config, self.config.label),
+            vocabulary=model.vocabulary,
+            generation_config=model.generation_config,
         )
 
     def label_fingerprint(self, corpus: str) -> str:

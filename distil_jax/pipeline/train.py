@@ -18,7 +18,7 @@ from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.mesh import own_rows, split_batch
 from distil_jax.models.layers import Compute
 from distil_jax.pipeline.examples import loader_config, split_examples, target_tokens
-from distil_jax.pipeline.label import filter_scores
+from distil_jax.pipeline.filter import filter_scores
 from distil_jax.pipeline.session import Session, compute_dtype
 from distil_jax.pipeline.signals import with_signals
 from distil_jax.run import fingerprint, read_jsonl
