@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from distil_jax.data.quarantine import Quarantine
 from distil_jax.data.speech import Clip, Corpus, Utterance, clips
@@ -58,7 +57,9 @@ def measure_corpus(
 def join(labels: pa.Table, corpus: str, measured: pa.Table) -> pa.Table:
     """The labels of one corpus with the columns that a score added; null where it added nothing."""
     by_id = {row["id"]: row for row in measured.to_pylist()}
-    own = labels.filter(pc.equal(labels["corpus"], corpus))
+    own = labels.filter(
+        pa.array([each == corpus for each in labels["corpus"].to_pylist()], pa.bool_())
+    )
     for field in measured.schema:
         if field.name != _ID.name:
             values = [by_id.get(id, {}).get(field.name) for id in own["id"].to_pylist()]

@@ -1,5 +1,6 @@
 """Every score that a config may name."""
 
+from collections.abc import Callable
 from typing import Annotated, get_args
 
 from pydantic import Field
@@ -41,6 +42,6 @@ def _name(score: type[Score]) -> str:
 
 
 # Those that need no settings, with their own; they are there whether a config lists them or not.
-DEFAULTS: dict[str, type[Score]] = {_name(score): score for score in _FROM_LABELS}
+DEFAULTS: dict[str, Callable[..., Score]] = {_name(score): score for score in _FROM_LABELS}
 # Those that are there only where a config lists them.
 LISTED_ONLY = tuple(_name(score) for score in _MEASURED)
