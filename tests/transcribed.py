@@ -7,8 +7,9 @@ import jax
 
 from distil_jax.data.quarantine import Quarantine
 from distil_jax.data.speech import Clip, SpeechConfig, clips, open_corpus
+from distil_jax.labelling.label import Label
 from distil_jax.labelling.settings import DecodeConfig
-from distil_jax.labelling.transcriber import Label, Transcriber
+from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.mesh import MeshConfig, make_mesh
 from distil_jax.models.layers import Compute
 from distil_jax.models.pretrained import Pretrained

@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from distil_jax.data.quarantine import Quarantine
 from distil_jax.data.speech import Clip, Corpus, Utterance, clips
-from distil_jax.labelling.filters.base import MeasuredScore, Measurer
 from distil_jax.labelling.corpus import make_shards
+from distil_jax.labelling.filters.base import MeasuredScore, Measurer
 from distil_jax.labelling.store import LabelStore
 
 _ID = pa.field("id", pa.string())
