@@ -16,6 +16,8 @@ import jiwer
 
 Unit = Literal["word", "character"]
 
+# Their capital of i is İ, and that of ı is I, which Unicode's lower case alone does not know.
+_DOTTED = {"tr", "az"}
 # Written without spaces between words: errors are counted in characters.
 _UNSPACED = {"zh", "yue", "ja", "th", "lo", "my", "km", "bo"}
 
@@ -76,6 +78,7 @@ def normaliser(language: str | None) -> Callable[[str], str]:
 
     The basic one keeps combining marks: Whisper's own puts a space in their place, which takes the
     vowels out of Indic words and divides them. Text whose marks all compose is the same in both.
+    Turkish and Azerbaijani I and İ become ı and i, so that "İyi" and "iyi" are one word.
     """
     return _normaliser(language_code(language))
 
@@ -91,7 +94,12 @@ def _normaliser(code: str | None) -> Callable[[str], str]:
         return EnglishTextNormalizer(_british_to_american())
     basic = BasicTextNormalizer()
     basic.clean = _without_symbols
-    return basic
+    return (lambda s: basic(_dotted_lower(s))) if code in _DOTTED else basic
+
+
+def _dotted_lower(s: str) -> str:
+    """The two letters whose lower case differs from that of other languages."""
+    return unicodedata.normalize("NFC", s).replace("I", "ı").replace("İ", "i")
 
 
 def _british_to_american() -> dict[str, str]:

@@ -41,6 +41,13 @@ def test_vowel_signs_stay(language, text):
     assert normaliser(None)(text).split() == text.split()
 
 
+def test_turkish_capitals_are_those_of_turkish():
+    for code in ("tr", "az", "Turkish"):
+        assert normaliser(code)("İstanbul IŞIK I\u0307yi").split() == ["istanbul", "ışık", "iyi"]
+        assert count_errors("İyi günler", "iyi günler", code).total == 0
+    assert normaliser("de")("IN").split() == ["in"]
+
+
 def test_a_mark_without_a_letter_is_a_symbol():
     assert normaliser("de")("gut ❤\ufe0f so").split() == ["gut", "so"]
 
