@@ -7,7 +7,7 @@ import numpy as np
 
 from distil_jax.data.text import Errors, Unit, normaliser, unit
 from distil_jax.evaluation.alignment import align, count_edits
-from distil_jax.evaluation.hallucination import repeated_ngrams
+from distil_jax.evaluation.hallucination import hallucination, of_file, repeated_ngrams
 
 _ROLES = ("teacher", "student")
 _LEVEL = 95.0
@@ -41,14 +41,15 @@ def corpus_unit(languages: Iterable[str | None]) -> Unit:
 def compare(rows: Sequence[Mapping], seed: int, resamples: int = 2000) -> dict[str, Any]:
     """Teacher against student on one evaluation set.
 
-    rows: {"reference", "teacher", "student", "language"}, texts as decoded. Clips whose normalised
-    reference is empty or missing do not count; `unreferenced` says how many. Where no clip has one
-    there are no rates, and repeated 5-grams are those of all clips.
+    rows: {"reference", "teacher", "student", "language"}, texts as decoded, and "id" where there is
+    one. Clips whose normalised reference is empty or missing do not count; `unreferenced` says how
+    many. Where no clip has one there are no rates, and repeated 5-grams are those of all clips.
     Returns {"clips", "unreferenced", "teacher": {...}, "student": {...}, "difference": {...}}; all
     rates in percent, the difference (student - teacher) in points, intervals of 95 % over clips.
     """
     counted_in = corpus_unit(row["language"] for row in rows)
     texts = {name: _column(rows, name, counted_in) for name in ("reference", *_ROLES)}
+    ids = [str(row.get("id", number)) for number, row in enumerate(rows)]
     counted = [i for i, reference in enumerate(texts["reference"]) if reference]
     errors = {
         role: [_errors(texts["reference"][i], texts[role][i]) for i in counted] for role in _ROLES
@@ -61,6 +62,7 @@ def compare(rows: Sequence[Mapping], seed: int, resamples: int = 2000) -> dict[s
             "repeated_5grams": repeated_ngrams(
                 [texts[role][i] for i in counted or range(len(rows))]
             ),
+            "hallucination": hallucination(ids, texts["reference"], texts[role]),
         }
         for role in _ROLES
     }
@@ -70,6 +72,22 @@ def compare(rows: Sequence[Mapping], seed: int, resamples: int = 2000) -> dict[s
         **measured,
         "difference": _difference(measured, rates),
     }
+
+
+def hallucination_by_clip(rows: Sequence[Mapping]) -> list[dict[str, Any]]:
+    """For each row, in their order, {"teacher_ier", "teacher_repeated_5grams", "student_ier", ...}.
+
+    rows: as for `compare`. IER in percent, None without a reference; as hallucination.of_file.
+    """
+    counted_in = corpus_unit(row["language"] for row in rows)
+    texts = {name: _column(rows, name, counted_in) for name in ("reference", *_ROLES)}
+
+    def columns(clip: int) -> dict[str, Any]:
+        found = {role: of_file(texts["reference"][clip], texts[role][clip]) for role in _ROLES}
+        names = ("ier", "repeated_5grams")
+        return {f"{role}_{name}": found[role][name] for role in _ROLES for name in names}
+
+    return [columns(clip) for clip in range(len(rows))]
 
 
 def _column(rows: Sequence[Mapping], name: str, counted_in: Unit) -> list[list[str]]:

@@ -6,7 +6,12 @@ import jiwer
 import numpy as np
 import pytest
 
-from distil_jax.evaluation.error_rates import compare, corpus_error_rate, corpus_unit
+from distil_jax.evaluation.error_rates import (
+    compare,
+    corpus_error_rate,
+    corpus_unit,
+    hallucination_by_clip,
+)
 
 ROLES = ("teacher", "student")
 
@@ -160,6 +165,20 @@ def test_one_clip_taken_for_chinese_does_not_turn_a_corpus_of_words():
     found = compare(rows, seed=0, resamples=100)
     assert found["teacher"]["unit"] == "word"
     assert found["teacher"]["reference_length"] == sum(len(r["reference"].split()) for r in rows)
+
+
+def test_each_clip_s_own_hallucination():
+    rows = [
+        row("we saw it", "we saw it", "we saw it all"),
+        row("", "so " * 8, ""),
+        row("3 birds.", "three birds", "3 birds and so and so and so and so"),
+    ]
+    found = hallucination_by_clip(rows)
+    assert [each["student_ier"] for each in found] == [pytest.approx(100 / 3, abs=1e-4), None, 400]
+    assert [each["teacher_ier"] for each in found] == [0, None, 0]
+    assert [each["teacher_repeated_5grams"] for each in found] == [0, 3, 0]
+    assert [each["student_repeated_5grams"] for each in found] == [0, 0, 2]
+    assert hallucination_by_clip([]) == []
 
 
 def test_what_a_corpus_is_counted_in():
