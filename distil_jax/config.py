@@ -58,8 +58,9 @@ class DataConfig(Settings):
                     raise ValueError(
                         f"{use}.{name} is another source than train.{name}; give it another name"
                     )
-        if "summary" in self.evaluation:
-            raise ValueError("evaluation.summary is the name of a file of ours; choose another")
+        for name in ("summary", "no_speech"):
+            if name in self.evaluation:
+                raise ValueError(f"evaluation.{name} is the name of a file of ours; choose another")
         return self
 
 

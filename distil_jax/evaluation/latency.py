@@ -40,7 +40,7 @@ def time_batches(
 
     def to_text() -> None:
         for each in batches:
-            one.batch(placed, each)
+            list(one(placed, each))
 
     def to_features() -> None:
         for each in batches:

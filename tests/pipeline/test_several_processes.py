@@ -14,12 +14,14 @@ from distil_jax.run import RunFolder, read_jsonl
 from tests.five_steps import MESHES, five_steps
 from tests.made_up_inputs import write_inputs
 from tests.made_up_training import ONE_DEVICE
+from tests.pipeline.test_measures import ALL as MEASURES
 from tests.pipeline.test_pipeline import SEVERAL
 from tests.several_processes import Several, together
 
 # One after the other: each test takes all cores.
 pytestmark = pytest.mark.xdist_group("several processes")
 LABEL = ("label.shard_size=3", "label.batch_size=4")  # 5 shards of the 15 utterances
+ROLES = ("teacher", "student")
 LONGER = (
     "train.steps=12",
     "train.save_every=2",
@@ -198,9 +200,13 @@ def test_one_of_two_is_killed_and_the_run_goes_on(ready, config, tmp_path):
 def test_two_processes_evaluate_and_export_the_student_of_one(config, labelled, tmp_path):
     one, two = (shutil.copytree(labelled[1], tmp_path / name) for name in ("one", "two"))
     for count, run in ((1, one), (2, two)):
-        together(count, "run", config, *LABEL, f"run_dir={run}", "--json", devices=8 // count)
-    tables = [pq.read_table(run / "evaluation" / "held_out.parquet") for run in (one, two)]
-    assert tables[0].equals(tables[1])
+        more = (*LABEL, *MEASURES, f"run_dir={run}", "--json")
+        together(count, "run", config, *more, devices=8 // count)
+    names = sorted(path.relative_to(one) for path in one.glob("evaluation/**/*.parquet"))
+    assert len(names) == 1 + 4 + 1  # the set, the levels of noise, what is no speech
+    for name in names:
+        tables = [pq.read_table(run / name).select(["id", *ROLES]) for run in (one, two)]
+        assert tables[0].equals(tables[1]), name
     told = [json.loads((run / "evaluation" / "summary.json").read_text()) for run in (one, two)]
     rates = [t["held_out"]["student"]["error_rate"] for t in told]
     assert rates[0] == rates[1]
