@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from distil_jax.evaluation.error_rates import compare
+from distil_jax.evaluation.languages import by_language
+from distil_jax.evaluation.latency import compare_latency
+from distil_jax.evaluation.no_speech import compare_false_alarms
+from distil_jax.evaluation.noise_levels import level_row
 from distil_jax.report import write_report
 from distil_jax.run import RunFolder, append_jsonl, read_json, write_json, write_text
 from tests.made_up_run import (
@@ -192,6 +197,46 @@ def test_clips_without_any_reference(run):
     write_evaluation(run, "held_out", [{**row, "reference": None} for row in evaluation_rows(3)])
     text = text_of(report(run))
     assert "3 of them without a reference: not counted" in text
+
+
+def test_what_else_was_measured(run):
+    """Noise, latency, languages and clips without speech; odd names stay text."""
+    rows = [{**row, "id": f"<b>{row['id']}"} for row in evaluation_rows(30)]
+    rows[2]["student"] += " thank you" * 20
+    write_evaluation(run, "held_out", rows)
+    levels = [
+        level_row("white", snr_db, compare(evaluation_rows(30, seed), 0, 100))
+        for seed, snr_db in enumerate([10.0, -5.0])
+    ]
+    levels.append({**levels[0], "noise": "babble", "teacher": None, "teacher_interval": None})
+    times = {"whole": [2.0, 4.0], "features": [0.25]}
+    languages = [{**row, "language": "de" if n % 2 else "en"} for n, row in enumerate(rows)]
+    silent = [
+        {"kind": "hum", "duration": 30.0, "text": text, "language": "en", "mean_logprob": -2.0}
+        for text in ("thank you", "")
+    ]
+    silent = [{**row, "no_speech_prob": 0.9} for row in silent]
+    path = run.evaluation / "summary.json"
+    summary = read_json(path)
+    summary["held_out"] |= {
+        "noise": levels,
+        "latency": [compare_latency(16, {"teacher": times, "student": times})],
+        **by_language(languages, 0, 100),
+    }
+    summary["no_speech"] = compare_false_alarms({"teacher": silent, "student": silent[:1] * 2})
+    write_json(path, summary)
+    html = report(run)
+    text = text_of(html)
+    assert html.count("<svg") == 8
+    assert f"white −5 {levels[1]['teacher']:.1f} " in text
+    assert f"babble 10 – – {levels[0]['student']:.1f} " in text
+    assert "16 3.0000 3.8000 3.0000 3.8000 0.2500 1.00 ×" in text
+    assert f"mean of the languages {summary['held_out']['macro_average']['teacher']:.2f}" in text
+    assert "teacher 50.0 9.5 to 90.5 2.0 0.0 0.0 to 65.8 0.0" in text
+    assert "2 clips, 1.0 minutes, made up" in text
+    found = summary["held_out"]["student"]["hallucination"]
+    assert f"student {found['ier']:.2f} {found['ser']:.2f} {found['der']:.2f}" in text
+    assert "&lt;b&gt;clip-2 34" in text  # the same two words twenty times
 
 
 PARTS = {

@@ -1,7 +1,7 @@
 """The page's charts, as SVG that takes its ink from the page around it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from distil_jax.evaluation.noise_levels import clean_rates, draw_noise_levels
 from distil_jax.labelling.filters import draw_histogram
 
 _LINE = "#2a8fb0"
@@ -85,6 +86,16 @@ def histogram(path: Path, max_error_rate: float | None) -> str | None:
     if not draw_histogram(axes, scores, max_error_rate, ink=_INK):
         return None
     return _svg(figure, axes, "histogram")
+
+
+def noise_levels(compared: Mapping[str, Any], id: str) -> str | None:
+    """Error rates against the noise, where a set was heard in noise. id: of this chart alone."""
+    if not compared.get("noise"):
+        return None
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    draw_noise_levels(axes, compared["noise"], clean_rates(compared), ink=_INK)
+    return _svg(figure, axes, id)
 
 
 def _svg(figure: Figure, axes: Axes, id: str) -> str:

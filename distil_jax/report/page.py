@@ -62,9 +62,13 @@ def _names(config: dict[str, Any]) -> list[str]:
 def _student(run: RunFolder, name: str, number: int) -> dict[str, Any]:
     """What the page says of one student; it names only those that have a name."""
     own = run.of_student(name)
+    sets = results.sets(own)
+    for place, found in enumerate(sets or []):
+        found["noise_chart"] = curves.noise_levels(found, f"noise{number}-{place}-")
     return {
         "name": None if name == ONLY_STUDENT else name,
-        "sets": results.sets(own),
+        "sets": sets,
+        "no_speech": results.no_speech(own),
         "curves": curves.curves(read_jsonl(own.metrics), f"chart{number}-"),
         "worst": results.worst(own),
         "export": _export(own),

@@ -23,11 +23,22 @@ class Heard(NamedTuple):
 
 
 def sets(run: RunFolder) -> list[dict[str, Any]] | None:
-    """evaluation/summary.json as a list, with what the page says beyond it."""
-    summary = read_json(run.evaluation / "summary.json")
+    """The sets of evaluation/summary.json as a list, with what the page says beyond it."""
+    summary = _summary(run)
     if summary is None:
         return None
     return [{"name": name, **found, "speedup": _speedup(found)} for name, found in summary.items()]
+
+
+def no_speech(run: RunFolder) -> dict[str, Any] | None:
+    """What the models wrote for clips without speech, where that was asked for."""
+    return (read_json(run.evaluation / "summary.json") or {}).get("no_speech")
+
+
+def _summary(run: RunFolder) -> dict[str, dict] | None:
+    """Of the evaluation sets alone."""
+    summary = read_json(run.evaluation / "summary.json")
+    return summary and {name: found for name, found in summary.items() if name != "no_speech"}
 
 
 def _speedup(found: dict) -> float | None:
@@ -37,7 +48,7 @@ def _speedup(found: dict) -> float | None:
 
 def worst(run: RunFolder) -> list[dict[str, Any]] | None:
     """For each set, the clips where the student errs most beyond its teacher, then most of all."""
-    names = read_json(run.evaluation / "summary.json") or {}
+    names = _summary(run) or {}
     paths = {name: run.evaluation / f"{name}.parquet" for name in names}
     found = [{"name": n, **_worst(path)} for n, path in paths.items() if path.exists()]
     return found or None
