@@ -30,16 +30,17 @@ import pyarrow as pa
 from distil_jax.data.batch import pad_samples
 from distil_jax.data.quarantine import Quarantine
 from distil_jax.data.speech import Clip, SpeechConfig, clips, open_corpus
+from distil_jax.labelling.corpus import _row
 from distil_jax.labelling.filters import FilterConfig
 from distil_jax.labelling.filters.audit import Audit, auc, audit, tallies
 from distil_jax.labelling.filters.base import MeasuredScore
 from distil_jax.labelling.filters.decide import Judge
 from distil_jax.labelling.filters.error_rate import with_errors
 from distil_jax.labelling.filters.measure import join, schema
-from distil_jax.labelling.label import _row
+from distil_jax.labelling.label import compression_ratio
 from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.store import SCHEMA
-from distil_jax.labelling.transcriber import Transcriber, compression_ratio
+from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.mesh import MeshConfig, make_mesh
 from distil_jax.models.architecture import architecture_of
 from distil_jax.models.layers import Compute

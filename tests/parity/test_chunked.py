@@ -122,14 +122,19 @@ def test_three_windows(pipelines, repository, tmp_path):
     assert_same(pipelines, path, timestamps=True)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("timestamps", [False, True])
+@pytest.mark.parametrize(
+    "timestamps",
+    [
+        pytest.param(False, marks=pytest.mark.slow),
+        pytest.param(True, marks=pytest.mark.very_slow),
+    ],
+)
 def test_two_minutes(timestamps, pipelines, repository, tmp_path):
     path = joined(repository / "distil_jax/quickstart/train", 120, tmp_path / "a.flac", ".opus")
     assert_same(pipelines, path, timestamps)
 
 
-@pytest.mark.slow
+@pytest.mark.very_slow
 @pytest.mark.shared_data
 @pytest.mark.parametrize("timestamps", [False, True])
 def test_ten_minutes(timestamps, pipelines, shared_data, tmp_path):
@@ -137,7 +142,7 @@ def test_ten_minutes(timestamps, pipelines, shared_data, tmp_path):
     assert_same(pipelines, path, timestamps)
 
 
-@pytest.mark.slow
+@pytest.mark.very_slow
 @pytest.mark.shared_data
 @pytest.mark.parametrize("timestamps", [False, True])
 def test_another_language(timestamps, pipelines, shared_data, tmp_path):

@@ -14,7 +14,7 @@ from distil_jax import pipeline
 from distil_jax.config import RunConfig, load_config
 from distil_jax.data.text import count_errors
 from distil_jax.errors import UserError
-from distil_jax.labelling import label
+from distil_jax.labelling import corpus
 from distil_jax.run import read_json, read_jsonl
 from tests.made_up_inputs import write_inputs
 
@@ -82,10 +82,8 @@ def test_a_second_model_is_heard_once_and_goes_on_where_it_stopped(
         "shard-00001.parquet",
     }
     read = []
-    groups = label._groups
-    monkeypatch.setattr(
-        label, "_groups", lambda corpus, size: read.append(1) or groups(corpus, size)
-    )
+    groups = corpus._groups
+    monkeypatch.setattr(corpus, "_groups", lambda all_, size: read.append(1) or groups(all_, size))
     pipeline.filter_labels(config)
     assert not read
     (config.folder.scores / "proxy" / "noises" / "shard-00001.parquet").unlink()
