@@ -94,6 +94,7 @@ def test_what_whisper_cpp_takes_for_granted_is_checked(student):
         check_exportable(HalvedConfig(**config.model_dump()), vocabulary)
 
 
+@pytest.mark.slow
 def test_whisper_cpp_writes_the_text_that_we_write(tmp_path):
     """By its own log-mel, and products in float16."""
     whisper_cpp = pytest.importorskip("pywhispercpp.model", reason="pywhispercpp not installed")

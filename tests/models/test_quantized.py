@@ -130,6 +130,7 @@ def test_a_step_is_that_of_a_teacher_rounded_by_hand():
     assert abs(found["kl"] / on_one_device("auto")["kl"] - 1) > 1e-4
 
 
+@pytest.mark.slow
 def test_a_mesh_that_splits_scales_gives_the_same():
     found = first_metrics(distilling("int8", "fsdp+tensor", (2, 2, 2)))
     assert found == pytest.approx(on_one_device("int8"), rel=1e-5)

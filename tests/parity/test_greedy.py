@@ -92,7 +92,7 @@ def assert_same_tokens(name: str, theirs, folder: Path, count: int, timestamps: 
 @pytest.mark.parametrize(
     "name,timestamps",
     [
-        ("tiny.en", True),
+        pytest.param("tiny.en", True, marks=pytest.mark.slow),
         pytest.param("tiny.en", False, marks=pytest.mark.slow),
         pytest.param("base", False, marks=pytest.mark.slow),
         pytest.param("base", True, marks=pytest.mark.slow),

@@ -283,6 +283,7 @@ def test_it_stands_between_filter_and_train(config, tmp_path):
     assert pipeline.run_all(load_config(run.folder.root))["cache"] == result["cache"]
 
 
+@pytest.mark.slow
 def test_the_plan_is_of_the_step_that_will_run(config):
     """Its batch carries the signals, and neither sound nor teacher where none is needed."""
     planning = importlib.import_module("distil_jax.pipeline.plan")
