@@ -15,31 +15,29 @@ Add = Callable[[Any, Any], tuple[Any, Any]]
 def scan_chunks(add: Add, start: Any, tree: Any, chunk: int) -> tuple[Any, Any]:
     """`jax.lax.scan` over the chunks of arrays [b, t, ...]; what it stacks is [b, t, ...] again.
 
-    add(carry, arrays [b, c, ...]) -> (carry, arrays [b, c, ...]). The last chunk may be shorter.
-    Chunks are cut out when their turn comes: cut beforehand they are a copy of all arrays.
+    add(carry, arrays [b, c, ...]) -> (carry, arrays [b, c, ...]). The last chunk is filled up with
+    zeros (of a mask: False). Chunks are cut out when their turn comes: cut beforehand they are a
+    copy of all arrays.
     """
     time = jax.tree.leaves(tree)[0].shape[1]
     chunk = min(chunk, time)
-    whole = time // chunk
-
-    def cut(first: Any, size: int) -> Any:
-        return jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, first, size, 1), tree)
+    count = -(-time // chunk)
+    tree = jax.tree.map(lambda a: _filled_up(a, count * chunk), tree)
 
     def body(carry: Any, number: jax.Array) -> tuple[Any, Any]:
-        return add(carry, cut(number * chunk, chunk))
+        def cut(a: jax.Array) -> jax.Array:
+            return jax.lax.dynamic_slice_in_dim(a, number * chunk, chunk, axis=1)
 
-    carry, parts = jax.lax.scan(body, start, jnp.arange(whole))
-    out = jax.tree.map(lambda a: joined(a, whole * chunk), parts)
-    if whole * chunk < time:
-        carry, last = add(carry, cut(whole * chunk, time - whole * chunk))
-        out = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), out, last)
-    return carry, out
+        return add(carry, jax.tree.map(cut, tree))
+
+    carry, parts = jax.lax.scan(body, start, jnp.arange(count))
+    return carry, jax.tree.map(lambda a: joined(a, time), parts)
 
 
 def even_chunk(time: int, most: int) -> int:
     """The largest chunk that divides `time` into equal ones, if more than half of `most`.
 
-    A shorter last chunk would be a program of its own, beside the loop's. Otherwise `most`.
+    Where they are not equal, all arrays are copied to be filled up. Otherwise `most`.
     """
     even = max(chunk for chunk in range(1, min(most, time) + 1) if time % chunk == 0)
     return even if 2 * even > most else min(most, time)
@@ -83,10 +81,17 @@ def chunks(tree: Any, chunk: int) -> Any:
     def split(x: jax.Array) -> jax.Array:
         batch, time, *rest = x.shape
         count = -(-time // chunk)
-        padded = jnp.pad(x, [(0, 0), (0, count * chunk - time), *[(0, 0)] * len(rest)])
+        padded = _filled_up(x, count * chunk)
         return padded.reshape(batch, count, chunk, *rest).swapaxes(0, 1)
 
     return jax.tree.map(split, tree)
+
+
+def _filled_up(x: jax.Array, time: int) -> jax.Array:
+    """With zeros at the end of the second axis, until it is `time` long."""
+    widths = [(0, 0)] * x.ndim
+    widths[1] = (0, time - x.shape[1])
+    return jnp.pad(x, widths)
 
 
 def joined(parts: jax.Array, time: int) -> jax.Array:
