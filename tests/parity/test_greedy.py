@@ -89,15 +89,9 @@ def assert_same_tokens(name: str, theirs, folder: Path, count: int, timestamps: 
     }
 
 
-@pytest.mark.parametrize(
-    "name,timestamps",
-    [
-        pytest.param("tiny.en", True, marks=pytest.mark.slow),
-        pytest.param("tiny.en", False, marks=pytest.mark.slow),
-        pytest.param("base", False, marks=pytest.mark.slow),
-        pytest.param("base", True, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("timestamps", [False, True])
+@pytest.mark.parametrize("name", ["tiny.en", "base"])
 def test_recordings_of_the_package(name, timestamps, theirs, repository):
     assert_same_tokens(name, theirs, repository / "distil_jax/quickstart/test", BATCH, timestamps)
 
@@ -105,7 +99,15 @@ def test_recordings_of_the_package(name, timestamps, theirs, repository):
 @pytest.mark.slow
 @pytest.mark.shared_data
 @pytest.mark.parametrize("timestamps", [False, True])
+@pytest.mark.parametrize("folder", ["de_kerstin", "es_asterisk", "fr_asterisk"])
+def test_other_languages(folder, timestamps, theirs, shared_data):
+    """The language is detected, clip by clip."""
+    assert_same_tokens("base", theirs, shared_data / "speech" / folder, BATCH, timestamps)
+
+
+@pytest.mark.very_slow
+@pytest.mark.shared_data
+@pytest.mark.parametrize("timestamps", [False, True])
 @pytest.mark.parametrize("folder", ["de_kerstin", "es_asterisk", "fr_asterisk", "en_ljspeech"])
 def test_many_recordings(folder, timestamps, theirs, shared_data):
-    """The language is detected, clip by clip."""
-    assert_same_tokens("base", theirs, shared_data / "speech" / folder, 2 * BATCH, timestamps)
+    assert_same_tokens("base", theirs, shared_data / "speech" / folder, 4 * BATCH, timestamps)

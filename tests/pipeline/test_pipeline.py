@@ -329,6 +329,7 @@ def several(config, whole, tmp_path_factory) -> tuple[Path, dict[str, Any]]:
     return run, pipeline.run_all(load_config(config, [*SEVERAL, f"run_dir={run}"]))
 
 
+@pytest.mark.slow
 def test_each_student_leaves_what_a_run_leaves(several, whole):
     folder, result = several
     own = {"metrics.jsonl", "evaluation", "export", "export.json"}
@@ -350,6 +351,7 @@ def test_each_student_leaves_what_a_run_leaves(several, whole):
     assert 'class="absent">Nothing' not in page
 
 
+@pytest.mark.slow
 def test_a_student_among_others_becomes_what_it_becomes_alone(several, whole):
     small = several[0] / "students" / "small"
     for ours, theirs in zip(
@@ -361,6 +363,7 @@ def test_a_student_among_others_becomes_what_it_becomes_alone(several, whole):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_finished_run_of_several_students_is_left_as_it_is(several):
     folder, result = several
     before = contents(folder)
@@ -370,6 +373,7 @@ def test_a_finished_run_of_several_students_is_left_as_it_is(several):
     assert changed <= {"config.yaml", "report.html", "filter/histogram.png"}
 
 
+@pytest.mark.slow
 def test_one_of_several_students_is_chosen_by_its_name(several, whole, config):
     audio = [config.parent / "test"]
     run = load_config(several[0])

@@ -97,6 +97,7 @@ def test_what_one_process_cannot_read_ends_all_with_its_words(labelled, config, 
     ]
 
 
+@pytest.mark.slow
 def test_a_recording_that_one_process_misses_ends_all_with_its_words(ready, config, tmp_path):
     """In the middle of the training, when the other waits for its part of a step."""
     run = shutil.copytree(ready, tmp_path / "run")
@@ -197,38 +198,36 @@ def test_one_of_two_is_killed_and_the_run_goes_on(ready, config, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_evaluate_and_export_the_student_of_one(config, labelled, tmp_path):
+def test_two_processes_make_the_students_of_one(config, labelled, tmp_path):
+    """Train, measure and export several at once."""
     one, two = (shutil.copytree(labelled[1], tmp_path / name) for name in ("one", "two"))
     for count, run in ((1, one), (2, two)):
-        more = (*LABEL, *MEASURES, f"run_dir={run}", "--json")
+        more = (*LABEL, *SEVERAL, *MEASURES, f"run_dir={run}", "--json")
         together(count, "run", config, *more, devices=8 // count)
-    names = sorted(path.relative_to(one) for path in one.glob("evaluation/**/*.parquet"))
-    assert len(names) == 1 + 4 + 1  # the set, the levels of noise, what is no speech
-    for name in names:
-        tables = [pq.read_table(run / name).select(["id", *ROLES]) for run in (one, two)]
-        assert tables[0].equals(tables[1]), name
-    told = [json.loads((run / "evaluation" / "summary.json").read_text()) for run in (one, two)]
-    rates = [t["held_out"]["student"]["error_rate"] for t in told]
-    assert rates[0] == rates[1]
-    assert sorted(p.name for p in one.iterdir()) == sorted(p.name for p in two.iterdir())
-    heard = together(2, "transcribe", two, "--audio", config.parent / "test", "--json")
+    for name in ("small", "large"):
+        own = [RunFolder(run).of_student(name) for run in (one, two)]
+        assert_same_evaluation(*(each.evaluation for each in own))
+        assert_near_metrics(*(read_jsonl(each.metrics) for each in own))
+        assert_same_names(*(each.root for each in own))
+    assert_same_names(one, two)
+
+    small = ("transcribe", two, "--student", "small", "--audio", config.parent / "test", "--json")
+    heard = together(2, *small)
     rows = json.loads(heard[0].out)["recordings"]
     assert [row["id"] for row in rows] == ["0.wav", "1.wav", "2.wav"]
     assert heard[1].out == ""
 
 
-@pytest.mark.slow
-def test_two_processes_make_the_students_of_one(config, labelled, tmp_path):
-    one, two = (shutil.copytree(labelled[1], tmp_path / name) for name in ("one", "two"))
-    for count, run in ((1, one), (2, two)):
-        more = (*LABEL, *SEVERAL, f"run_dir={run}", "--json")
-        together(count, "run", config, *more, devices=8 // count)
-    for name in ("small", "large"):
-        own = [RunFolder(run).of_student(name) for run in (one, two)]
-        tables = [pq.read_table(each.evaluation / "held_out.parquet") for each in own]
-        assert tables[0].equals(tables[1])
-        assert_near_metrics(*(read_jsonl(each.metrics) for each in own))
-        assert sorted(p.name for p in own[0].root.iterdir()) == sorted(
-            p.name for p in own[1].root.iterdir()
-        )
-    assert sorted(p.name for p in one.iterdir()) == sorted(p.name for p in two.iterdir())
+def assert_same_names(one: Path, other: Path) -> None:
+    assert sorted(p.name for p in one.iterdir()) == sorted(p.name for p in other.iterdir())
+
+
+def assert_same_evaluation(one: Path, other: Path) -> None:
+    names = sorted(path.relative_to(one) for path in one.glob("**/*.parquet"))
+    assert len(names) == 1 + 4 + 1  # the set, the levels of noise, what is no speech
+    for name in names:
+        tables = [pq.read_table(folder / name).select(["id", *ROLES]) for folder in (one, other)]
+        assert tables[0].equals(tables[1]), name
+    told = [json.loads((folder / "summary.json").read_text()) for folder in (one, other)]
+    rates = [each["held_out"]["student"]["error_rate"] for each in told]
+    assert rates[0] == rates[1]
