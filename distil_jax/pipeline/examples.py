@@ -1,6 +1,7 @@
 """From labels and scores on disk to examples for the loader."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -11,12 +12,15 @@ from distil_jax.data.loader import Example, LoaderConfig
 from distil_jax.data.speech import Clip, Corpus, load_clip
 from distil_jax.data.targets import TargetTokens
 from distil_jax.errors import UserError
+from distil_jax.labelling.packing import Spoken, pack, with_previous
 from distil_jax.labelling.store import LabelStore
 from distil_jax.models.log_mel import CLIP_SAMPLES
 from distil_jax.models.vocabulary import Vocabulary
 from distil_jax.pipeline.filter import filter_scores
 from distil_jax.pipeline.label import all_labels, label_stores
 from distil_jax.pipeline.session import Session
+
+log = logging.getLogger(__name__)
 
 
 def target_tokens(vocabulary: Vocabulary, max_length: int) -> TargetTokens:
@@ -55,19 +59,28 @@ def split_examples(session: Session) -> tuple[list[Example], list[Clip]]:
     kept = _kept_rows(session)
     apart = _set_apart(session, [row["id"] for row in kept])
     sources = _sources(session)
-    examples, validation, before, set_apart = [], [], {}, 0
+    spoken, validation, set_apart = [], [], 0
     for row in kept:
         reader = partial(_samples, sources[row["corpus"]], row["utterance"], row["start"])
-        speaker = (row["corpus"], row["speaker"])
         if row["id"] in apart:
             if processes.is_mine(set_apart):
                 validation.append(_clip(row, reader()))
             set_apart += 1
         else:
-            previous = before.get(speaker) if row["speaker"] else None
-            examples.append(_example(session, row, reader, previous))
-        before[speaker] = row["tokens"]
-    return examples, validation
+            example = _example(session, row, reader)
+            spoken.append(Spoken(example, row["speaker"], row["language"]))
+    return with_previous(_packed(session, spoken)), validation
+
+
+def _packed(session: Session, clips: list[Spoken]) -> list[Spoken]:
+    """Joined, where the config wants that: as long as a target may be."""
+    train, positions = session.config.train, session.teacher.config.max_target_positions
+    if not train.pack_clips:
+        return clips
+    longest = min(train.target_lengths[-1], positions)
+    packs = pack(clips, session.teacher.vocabulary, longest)
+    log.info("packed %d clips to %d of up to 30 s", len(clips), len(packs))
+    return packs
 
 
 def _kept_rows(session: Session) -> list[dict]:
@@ -95,13 +108,11 @@ def _set_apart(session: Session, ids: list[str]) -> set[str]:
     return set(sorted(ids, key=lambda id: hashlib.sha256(id.encode()).digest())[:count])
 
 
-def _example(
-    session: Session, row: dict, load: Callable[[], np.ndarray], previous: list[int] | None
-) -> Example:
+def _example(session: Session, row: dict, load: Callable[[], np.ndarray]) -> Example:
     vocabulary, task = session.teacher.vocabulary, session.config.label.task
     prefix = vocabulary.prefix(row["language"], task, timestamps=True)
     return Example(
-        row["id"], load, prefix, row["tokens"], previous, row["corpus"], seconds=row["duration"]
+        row["id"], load, prefix, row["tokens"], corpus=row["corpus"], seconds=row["duration"]
     )
 
 

@@ -65,6 +65,7 @@ def made_with(session: Session) -> dict[str, Any]:
         "signals.dtype": settings.dtype,
         "temperature of kl": None if exact else _temperature(session),
         "train.dtype": compute_dtype(config.train.dtype),
+        "train.pack_clips": config.train.pack_clips,
         "train.timestamp_probability": config.train.timestamp_probability,
         "train.previous_text_probability": config.train.previous_text_probability,
     }

@@ -41,6 +41,8 @@ class TrainConfig(Settings):
     loss_chunk: int = Field(default=512, ge=1)
     # A batch is padded to the first of these that holds its longest target: one compilation each.
     target_lengths: tuple[int, ...] = (64, 128, 256, 448)
+    # Join the clips of a speaker, in their order, to up to 30 s (see labelling.packing).
+    pack_clips: bool = False
     # How often a target keeps its timestamps (where the labels have them).
     timestamp_probability: float = Field(default=0.0, ge=0, le=1)
     # How often the text before, of the same speaker, stands before a target.

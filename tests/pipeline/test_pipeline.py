@@ -124,7 +124,8 @@ def test_a_stream_trains_the_same_student_as_a_table(config, tmp_path):
     for stream in ("true", "false"):
         run = tmp_path / stream
         source = f"data.train.noises={{path: {tmp_path}/sounds.parquet, streaming: {stream}}}"
-        pipeline.run_all(load_config(config, [source, f"run_dir={run}", "label.language=en"]))
+        changes = [source, f"run_dir={run}", "label.language=en", "train.pack_clips=true"]
+        pipeline.run_all(load_config(config, changes))
         students.append((run / "export" / "model.safetensors").read_bytes())
     assert students[0] == students[1]
     kept = sorted((tmp_path / "true" / "labels" / "noises").glob("audio-*.parquet"))
