@@ -137,12 +137,10 @@ def first_losses(config: SignalsConfig | None) -> dict[str, dict[str, float]]:
     return {name: {k: float(v) for k, v in each.items()} for name, each in metrics.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
-    [
-        pytest.param(EXACT, id="distributions", marks=pytest.mark.slow),
-        pytest.param(EXACT_STATES, id="states too"),
-    ],
+    [pytest.param(EXACT, id="distributions"), pytest.param(EXACT_STATES, id="states too")],
 )
 def test_several_students_learn_of_one_cache(config):
     found, expected = first_losses(config), first_losses(None)

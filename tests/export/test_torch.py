@@ -162,7 +162,7 @@ def test_students_of_real_models(tmp_path, locations, kept):
 
 
 @pytest.mark.shared_data
-@pytest.mark.parametrize("locations", [DEMO_TINY, DEMO_BASE])
+@pytest.mark.parametrize("locations", [DEMO_TINY, pytest.param(DEMO_BASE, marks=pytest.mark.slow)])
 def test_a_real_clip_is_transcribed_from_the_exported_folder(tmp_path, locations, shared_data):
     """The language is left to be detected: the decoder must still be told its task."""
     import soundfile
