@@ -20,7 +20,7 @@ import argparse
 import json
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -157,14 +157,25 @@ def rescore(rows: list[dict], heard: list[Clip], model: Pretrained) -> None:
             row["mean_entropy"] = float(entropy[i, span].mean())
 
 
+@dataclass(frozen=True)
+class Listeners:
+    """What scores that listen again listen with."""
+
+    teacher: Pretrained
+
+    def transcriber_of(self, model: Pretrained) -> Transcriber:
+        return transcriber_of(model)
+
+
 def measured(labels: pa.Table, heard: list[Clip], config: FilterConfig) -> pa.Table:
     """The labels and what scores that look at the sound again add."""
+    models = Listeners(load_pretrained(DEMO_BASE))
     rows = labels.select(["id", "label", "language"]).to_pylist()
     untold = [replace(clip, language=None) for clip in heard]
     for score in config.measured:
         assert isinstance(score, MeasuredScore)
         pairs: Iterator = zip(rows, untold, strict=True)
-        made = pa.Table.from_pylist(list(score.measurer(transcriber_of)(pairs)), schema(score))
+        made = pa.Table.from_pylist(list(score.measurer(models)(pairs)), schema(score))
         labels = join(labels, CORPUS, made)
     return labels
 
@@ -188,7 +199,11 @@ def faulty_labels(
 
 
 def settings(synthesis: bool) -> FilterConfig:
-    scores = [{"name": "proxy", "weights": DEMO_TINY}, *([{"name": "synthesis"}] * synthesis)]
+    scores = [
+        {"name": "proxy", "weights": DEMO_TINY},
+        {"name": "agreement"},
+        *([{"name": "synthesis"}] * synthesis),
+    ]
     match = {"score": "error_rate", "threshold": 20.0}
     filters = [{"rank": COMBINED, "match": match}]
     values = {"max_error_rate": None, "scores": scores, "filters": filters}

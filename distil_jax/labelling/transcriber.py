@@ -20,17 +20,22 @@ from distil_jax.models.log_mel import CLIP_SAMPLES
 class Transcriber(Decoding):
     """Decodes clips, batch by batch, with any parameters of one model shape."""
 
-    def __call__(self, params: dict, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Label]]:
-        """Labels in the order of the clips. While some are being decoded the next are read."""
+    def __call__(
+        self, params: dict, clips: Iterable[Clip], temperatures: Sequence[float] | None = None
+    ) -> Iterator[tuple[Clip, Label]]:
+        """Labels in the order of the clips. While some are being decoded the next are read.
+
+        temperatures: tried one after the other until a text is good enough; None: greedily first,
+        and then as the config's fallback says.
+        """
+        if temperatures is None:
+            fallback = self.config.fallback
+            temperatures = (0.0, *(fallback.temperatures if fallback else ()))
         return in_order(
             done
             for window in windows(clips, self.batch_size)
-            for done in self._decode(params, window, (0.0, *self._other_temperatures))
+            for done in self._decode(params, window, temperatures)
         )
-
-    @property
-    def _other_temperatures(self) -> tuple[float, ...]:
-        return self.config.fallback.temperatures if self.config.fallback else ()
 
     def _decode(
         self, params: dict, window: Iterable[Numbered], temperatures: Sequence[float]

@@ -40,7 +40,7 @@ def _with_measured(session: Session, score: MeasuredScore, labels: pa.Table) -> 
     missing = [name for name in corpora if not stores[name].finished(corpora[name].count)]
     if missing:
         with at_key(f"filter.scores, {score.name}"):
-            measurer = score.measurer(session.second_transcriber)
+            measurer = score.measurer(session)
         rows = labels.select(["id", "corpus", "label", "language"]).to_pylist()
         for name in missing:
             own = {row["id"]: row for row in rows if row["corpus"] == name}

@@ -187,8 +187,8 @@ class Session:
             weights=weights,
         )
 
-    def second_transcriber(self, model: Pretrained) -> Transcriber:
-        """Decodes with a model of its own vocabulary as the teacher labels."""
+    def transcriber_of(self, model: Pretrained) -> Transcriber:
+        """Decodes as the teacher labels, with any model and its own vocabulary."""
         return replace(
             self.transcriber(model.config, self.config.label),
             vocabulary=model.vocabulary,

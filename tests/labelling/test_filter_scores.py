@@ -176,6 +176,16 @@ def test_a_text_to_learn_from_that_is_none(tmp_path):
         score("likelihood", label_table([{}]), text=str(tmp_path / "no.txt"))
 
 
+def test_agreement_is_what_was_said_again():
+    said = [["one day we saw", "One day, we say"], ["", ""], ["no", "no no"], None]
+    labels = label_table([{"label": text} for text in ("One day, we saw!", "no", "", "one")])
+    labels = labels.append_column("drawn_texts", pa.array(said))
+    config = FilterConfig.model_validate({"scores": [{"name": "agreement"}]})
+    # One word of eight; all of them; one and two words for none, which counts as one.
+    wanted = [100 - 25 / 2, 0.0, -50.0, np.nan]
+    np.testing.assert_array_equal(config.available["agreement"].of(labels), wanted)
+
+
 def test_the_proxy_is_the_reference():
     labels = label_table(
         [

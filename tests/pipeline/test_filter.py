@@ -104,6 +104,24 @@ def test_weights_that_are_not_there_are_told_before_the_work(configured, labelle
         pipeline.run_all(config)
 
 
+def test_the_teacher_is_heard_at_other_temperatures(configured, labelled):
+    """What it draws then is the clip's alone: redone in another batch, it is the same."""
+    asked = ['filter.scores=[{"name": "agreement", "temperatures": [0.5, 3]}]']
+    asked += ['filter.filters=[{"score": "agreement", "threshold": 50, "missing": "drop"}]']
+    config = configured("filter.max_error_rate=null", *asked)
+    pipeline.filter_labels(config)
+    before = contents(config.folder.scores / "agreement")
+    shards = sorted((config.folder.scores / "agreement" / "noises").glob("*.parquet"))
+    rows = [row for shard in shards for row in pq.read_table(shard).to_pylist()]
+    texts = {row["id"]: row["drawn_texts"] for row in rows}
+    assert len(texts) == 13
+    assert {len(own) for own in texts.values()} == {2}
+    assert len({tuple(own) for own in texts.values()}) > 10
+    (config.folder.scores / "agreement" / "noises" / "shard-00001.parquet").unlink()
+    pipeline.filter_labels(configured("filter.max_error_rate=null", *asked, "label.batch_size=3"))
+    assert contents(config.folder.scores / "agreement") == before
+
+
 def test_an_audit_decides_nothing(configured, labelled):
     config = configured(*proxy(labelled))
     before = contents(config.folder.filter)

@@ -7,12 +7,13 @@ is then a pure function of these.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from distil_jax.data.speech import Clip
+from distil_jax.data.text import count_errors
 from distil_jax.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,7 +23,17 @@ if TYPE_CHECKING:
 # (row of the label table, its clip) -> {"id", and what the score adds}; clips of which there is
 # nothing to say may be left out.
 Measurer = Callable[[Iterable[tuple[dict, Clip]]], Iterator[dict[str, Any]]]
-TranscriberOf = Callable[["Pretrained"], "Transcriber"]
+
+
+class Models(Protocol):
+    """What scores that listen again may listen with."""
+
+    @property
+    def teacher(self) -> "Pretrained": ...
+
+    def transcriber_of(self, model: "Pretrained") -> "Transcriber":
+        """Decodes with the teacher, or with a model of the score's own choice, as labels are."""
+        ...
 
 
 class Score(Settings, ABC):
@@ -55,8 +66,14 @@ class MeasuredScore(Score):
         """Raises UserError where something that measuring needs is not there."""
 
     @abstractmethod
-    def measurer(self, transcriber_of: TranscriberOf) -> Measurer:
-        """What measures clips. transcriber_of: decodes with a model of the score's own choice."""
+    def measurer(self, models: Models) -> Measurer:
+        """What measures clips."""
+
+
+def error_rate(reference: str, text: str, language: str | None) -> float:
+    """Percent; an empty reference counts as one word."""
+    errors = count_errors(reference, text, language)
+    return 100.0 * errors.total / max(1, errors.reference_length)
 
 
 def numbers(labels: pa.Table, column: str) -> np.ndarray:

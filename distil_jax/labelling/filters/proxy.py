@@ -7,8 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from distil_jax.data.speech import Clip
-from distil_jax.data.text import count_errors
-from distil_jax.labelling.filters.base import MeasuredScore, Measurer, TranscriberOf
+from distil_jax.labelling.filters.base import MeasuredScore, Measurer, Models, error_rate
 
 
 class Proxy(MeasuredScore):
@@ -36,11 +35,11 @@ class Proxy(MeasuredScore):
 
         model_files(self._locations, self.revision)
 
-    def measurer(self, transcriber_of: TranscriberOf) -> Measurer:
+    def measurer(self, models: Models) -> Measurer:
         from distil_jax.models.pretrained import load_pretrained
 
         model = load_pretrained(self._locations, self.sha256, self.revision)
-        transcriber, codes = transcriber_of(model), (None, *model.vocabulary.codes)
+        transcriber, codes = models.transcriber_of(model), (None, *model.vocabulary.codes)
         params = transcriber.place(model.params)
 
         def measure(pairs: Iterable[tuple[dict, Clip]]) -> Iterator[dict[str, Any]]:
@@ -58,5 +57,4 @@ class Proxy(MeasuredScore):
 def _rate(row: dict) -> float:
     if row["proxy_label"] is None:
         return np.nan
-    errors = count_errors(row["proxy_label"], row["label"], row["language"])
-    return 100.0 * errors.total / max(1, errors.reference_length)
+    return error_rate(row["proxy_label"], row["label"], row["language"])

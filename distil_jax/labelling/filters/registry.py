@@ -5,6 +5,7 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
+from distil_jax.labelling.filters.agreement import Agreement
 from distil_jax.labelling.filters.base import MeasuredScore, Score
 from distil_jax.labelling.filters.decoding import Compression, Confidence, Ended, Entropy, NoSpeech
 from distil_jax.labelling.filters.error_rate import ErrorRate
@@ -29,7 +30,7 @@ FromLabels = (
     | Ended
     | Likelihood
 )
-Measured = Proxy | Synthesis
+Measured = Agreement | Proxy | Synthesis
 
 AnyScore = Annotated[FromLabels | Measured, Field(discriminator="name")]
 

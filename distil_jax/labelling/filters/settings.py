@@ -74,7 +74,7 @@ class FilterConfig(Settings):
     # Clips that have no reference: there is nothing to measure them by.
     unreferenced: Literal["keep", "drop"] = "keep"
     # Settings of scores. Those that need none are there without being listed; those that look at
-    # the sound again (proxy, synthesis) only where they are listed.
+    # the sound again (agreement, proxy, synthesis) only where they are listed.
     scores: tuple[AnyScore, ...] = ()
     # Each clip must pass all of them. Each looks at all clips, whatever the others drop.
     filters: tuple[Filter, ...] = ()

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from distil_jax.data.speech import Clip
-from distil_jax.labelling.filters.base import MeasuredScore, Measurer, TranscriberOf, numbers
+from distil_jax.labelling.filters.base import MeasuredScore, Measurer, Models, numbers
 
 _BATCH = 16
 
@@ -48,7 +48,7 @@ class Similarity(MeasuredScore):
     def of(self, labels: pa.Table) -> np.ndarray:
         return numbers(labels, "similarity")
 
-    def measurer(self, transcriber_of: TranscriberOf) -> Measurer:
+    def measurer(self, models: Models) -> Measurer:
         encoders = self.encoders()
 
         def measure(pairs: Iterable[tuple[dict, Clip]]) -> Iterator[dict[str, Any]]:

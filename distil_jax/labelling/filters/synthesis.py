@@ -16,7 +16,7 @@ from pydantic import Field
 from distil_jax.data.audio import MAX_SAMPLES, SAMPLE_RATE
 from distil_jax.data.speech import Clip
 from distil_jax.errors import UserError
-from distil_jax.labelling.filters.base import MeasuredScore, Measurer, TranscriberOf, numbers
+from distil_jax.labelling.filters.base import MeasuredScore, Measurer, Models, numbers
 
 _PROGRAM = "espeak-ng"
 _MELS, _CEPSTRA = 80, 12
@@ -52,7 +52,7 @@ class Synthesis(MeasuredScore):
                 f"{_PROGRAM}), or take synthesis out of filter.scores and filter.filters"
             )
 
-    def measurer(self, transcriber_of: TranscriberOf) -> Measurer:
+    def measurer(self, models: Models) -> Measurer:
         self.check()
 
         def measure(pairs: Iterable[tuple[dict, Clip]]) -> Iterator[dict[str, Any]]:
