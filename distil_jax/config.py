@@ -47,21 +47,32 @@ class DataConfig(Settings):
     validation: dict[Name, SpeechConfig] = {}
     # Compared at the end, teacher beside student.
     evaluation: dict[Name, SpeechConfig] = {}
+    # Recordings of any length with the text of all of it, heard whole (evaluate.long_form says how)
+    # and compared like the others.
+    long_form: dict[Name, SpeechConfig] = {}
 
     @model_validator(mode="after")
     def _one_source_a_name(self) -> "DataConfig":
         """Set-aside utterances and results are kept by these names."""
-        for use, corpora in (("validation", self.validation), ("evaluation", self.evaluation)):
-            for name, source in corpora.items():
+        for use in ("validation", "evaluation", "long_form"):
+            for name, source in getattr(self, use).items():
                 same = self.train.get(name, source)
                 if (same.path, same.name, same.split) != (source.path, source.name, source.split):
                     raise ValueError(
                         f"{use}.{name} is another source than train.{name}; give it another name"
                     )
         for name in ("summary", "no_speech"):
-            if name in self.evaluation:
+            if name in self.compared:
                 raise ValueError(f"evaluation.{name} is the name of a file of ours; choose another")
+        twice = self.evaluation.keys() & self.long_form.keys()
+        if twice:
+            raise ValueError(f"{min(twice)} is a name in evaluation and in long_form; change one")
         return self
+
+    @property
+    def compared(self) -> dict[str, SpeechConfig]:
+        """All sets on which teacher and student are compared."""
+        return {**self.evaluation, **self.long_form}
 
 
 class RunConfig(Settings):

@@ -4,7 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from distil_jax.data.audio import MAX_SECONDS
 from distil_jax.labelling.settings import DecodeConfig
+from distil_jax.longform.windows import SHORTEST_CHUNK
 from distil_jax.settings import Settings
 
 NoiseKind = Literal["white", "babble"]
@@ -55,6 +57,13 @@ class LatencyConfig(Settings):
         return _distinct(batches)
 
 
+class LongFormConfig(Settings):
+    """How long recordings are heard: in overlapping windows, whose texts are merged."""
+
+    # Of a window; a sixth of it on each side is heard in its neighbour, too.
+    chunk_seconds: float = Field(default=MAX_SECONDS, ge=SHORTEST_CHUNK, le=MAX_SECONDS)
+
+
 class EvaluateConfig(DecodeConfig):
     """How teacher and student are compared; both decode alike."""
 
@@ -64,11 +73,13 @@ class EvaluateConfig(DecodeConfig):
     no_speech: NoSpeechConfig | None = None
     noise: NoiseConfig | None = None
     latency: LatencyConfig | None = None
+    # Of the sets in data.long_form.
+    long_form: LongFormConfig = LongFormConfig()
 
     @property
     def decoding(self) -> dict:
         """The settings that the comparison on a set depends on, as a dict."""
-        return self.model_dump(exclude={"no_speech", "noise", "latency"})
+        return self.model_dump(exclude={"no_speech", "noise", "latency", "long_form"})
 
 
 def _distinct(values: tuple) -> tuple:

@@ -11,12 +11,16 @@ from distil_jax.data.speech import Utterance, usable_audio
 
 @dataclass(frozen=True)
 class Recording:
-    """Sound of any length, not decoded yet. language: None where it is to be detected."""
+    """Sound of any length, not decoded yet.
+
+    language: None where it is to be detected. text: what is said in all of it, where that is known.
+    """
 
     corpus: str
     id: str
     audio: Path | bytes
     language: str | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,4 +64,4 @@ def recordings(
         except BadAudio as error:
             quarantine.add(corpus, utterance.id, error.reason)
         else:
-            yield Recording(corpus, utterance.id, audio, utterance.language)
+            yield Recording(corpus, utterance.id, audio, utterance.language, utterance.text)

@@ -1,6 +1,7 @@
 """The error rates on an evaluation set, as its clips are or changed."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +36,21 @@ def comparison(
         clips = map(change, session.clips(corpus.name, share))
         return decode(session, model, name or corpus.name, share, clips)
 
-    def compare_(sides: Mapping[Role, Decoded], path: Path) -> dict[str, Any]:
-        return _compare(session, sides, path)
-
-    return Measure(name or corpus.name, (of_set(session, corpus.name), *depends), take, compare_)
+    compared = partial(compare_rows, session)
+    return Measure(name or corpus.name, (of_set(session, corpus.name), *depends), take, compared)
 
 
 def of_set(session: Session, name: str) -> dict[str, Any]:
-    """What results on an evaluation set depend on of its config."""
-    return session.config.data.evaluation[name].model_dump(mode="json")
+    """What results on an evaluation set depend on of the config."""
+    data = session.config.data
+    settings = data.compared[name].model_dump(mode="json")
+    if name in data.long_form:
+        settings["long_form"] = session.config.evaluate.long_form.model_dump(mode="json")
+    return settings
 
 
-def _compare(session: Session, sides: Mapping[Role, Decoded], path: Path) -> dict[str, Any]:
+def compare_rows(session: Session, sides: Mapping[Role, Decoded], path: Path) -> dict[str, Any]:
+    """What both wrote for the same recordings as a table beside `path`; -> error rates."""
     decoded = {role: rows for role, (rows, _) in sides.items()}
     columns = ("id", "language", "duration", "reference")
     rows = [

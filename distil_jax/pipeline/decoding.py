@@ -32,10 +32,17 @@ def decode(
             own.append((clip.utterance, _row(clip, label)))
             bar.advance()
         rows = share.gather(own)
+    return rows, write_down(session, model, rows, len(rows), watch)
+
+
+def write_down(
+    session: Session, model: Model, rows: list[dict], windows: int, watch: Stopwatch
+) -> dict[str, Any]:
+    """A row for compute.jsonl; -> timings. windows: how often the encoder ran for these rows."""
     timings = _timings(model, rows, watch)
     if processes.is_writer():
-        append_jsonl(session.folder.compute, [_compute(model, rows, timings, watch)])
-    return rows, timings
+        append_jsonl(session.folder.compute, [_compute(model, rows, windows, timings, watch)])
+    return timings
 
 
 def _timings(model: Model, rows: list[dict], watch: Stopwatch) -> dict[str, Any]:
@@ -50,15 +57,16 @@ def _timings(model: Model, rows: list[dict], watch: Stopwatch) -> dict[str, Any]
     }
 
 
-def _compute(model: Model, rows: list[dict], timings: dict[str, Any], watch: Stopwatch) -> dict:
-    """The row of compute.jsonl."""
+def _compute(
+    model: Model, rows: list[dict], windows: int, timings: dict[str, Any], watch: Stopwatch
+) -> dict:
     tokens = sum(row["tokens"] for row in rows)
     counts = {
-        "clips": len(rows),
+        "clips": windows,
         "audio_seconds": timings["audio_seconds"],
         "target_tokens": tokens,
     }
-    encoder, decoder = decoding_flops(model.transcriber.model, len(rows), tokens)
+    encoder, decoder = decoding_flops(model.transcriber.model, windows, tokens)
     part = of_student(f"{model.role}_forward", model.student)
     flops = {"encoder_forward": encoder, part: decoder}
     return compute_row(f"evaluate {model.name}", 0, counts, flops, watch.take())

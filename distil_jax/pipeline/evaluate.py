@@ -8,6 +8,7 @@ from distil_jax.data.speech import Corpus
 from distil_jax.pipeline.comparison import comparison, of_set
 from distil_jax.pipeline.false_alarms import false_alarms
 from distil_jax.pipeline.latency import latency
+from distil_jax.pipeline.long_form import long_form
 from distil_jax.pipeline.robustness import draw_noise, in_noise
 from distil_jax.pipeline.session import Session
 from distil_jax.pipeline.side_by_side import SideBySide, known
@@ -27,6 +28,9 @@ def evaluate_stage(session: Session) -> dict[str, Any]:
     for corpus in session.corpora("evaluation").values():
         for name, compared in _on_set(models, corpus).items():
             sets[name][corpus.name] = compared
+    for corpus in session.corpora("long_form").values():
+        for name, compared in models.measure(long_form(session, corpus)).items():
+            sets[name][corpus.name] = compared
     silent = _without_speech(models)
     session.quarantine.merge()
     if processes.is_writer():
@@ -44,7 +48,7 @@ def evaluated(session: Session, student: str, step: int) -> dict[str, dict]:
     training, decoding = train_fingerprint(session), session.config.evaluate.decoding
     folder = session.folder.of_student(student).evaluation
     sets = {}
-    for name in session.config.data.evaluation:
+    for name in session.config.data.compared:
         made_with = fingerprint(training, student, step, decoding, of_set(session, name))
         sets[name] = known(folder / f"{name}.json", made_with)
     return {name: compared for name, compared in sets.items() if compared is not None}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 from jax.sharding import Mesh
@@ -29,6 +29,8 @@ from distil_jax.run import ONLY_STUDENT, RunFolder, fingerprint, write_text
 from distil_jax.settings import AnyDtype, Dtype
 from distil_jax.students.layer_copy import check_frozen_layers, copy_layers, student_shape
 from distil_jax.training.optimizer import split_frozen
+
+Use = Literal["train", "validation", "evaluation", "long_form"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +112,7 @@ class Session:
         done = {name: work(name) for name in self.students}
         return done.get(ONLY_STUDENT, {"students": done})
 
-    def corpora(self, use: Literal["train", "validation", "evaluation"]) -> dict[str, Corpus]:
+    def corpora(self, use: Use) -> dict[str, Corpus]:
         """The config's corpora for one use, by name."""
         opened = {}
         for name, config in getattr(self.config.data, use).items():
@@ -124,7 +126,7 @@ class Session:
 
     def check_inputs(self) -> None:
         """Open everything that the config names, so that a mistake is found before the work."""
-        for use in ("train", "validation", "evaluation"):
+        for use in get_args(Use):
             self.corpora(use)
         self.check_decoding("label")
         for score in self.config.filter.measured:

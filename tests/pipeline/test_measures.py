@@ -14,9 +14,11 @@ from distil_jax.config import load_config
 from distil_jax.console import print_result
 from distil_jax.data.audio import read_audio
 from distil_jax.data.folders import ListCorpus
+from distil_jax.data.text import count_errors
 from distil_jax.errors import ConfigError, UserError
 from distil_jax.pipeline import comparison, decoding, false_alarms, latency, robustness
 from distil_jax.pipeline.session import Session
+from distil_jax.run import read_jsonl
 from tests.made_up_inputs import write_inputs, write_sounds
 
 NOISE = "evaluate.noise={snr_db: [10, -2.5], talkers: 2}"
@@ -211,6 +213,34 @@ def test_a_set_of_several_languages(run, tmp_path):
     }
     rates = [each["student"]["error_rate"] for each in found["by_language"].values()]
     assert found["macro_average"]["student"] == pytest.approx(np.mean(rates), abs=1e-3)
+
+
+def test_long_recordings_are_heard_whole(run, config, tmp_path):
+    """One set of them; one is heard in several windows, one in a single one."""
+    sounds = tmp_path / "long"
+    write_sounds(sounds, [2.0, 9.0], texts=True)
+    (sounds / "0.wav").with_suffix(".txt").unlink()  # not counted in error rates
+    asked = [f"data.long_form.talks={{path: {sounds}, language: en}}"]
+    chunks = "evaluate.long_form.chunk_seconds=3"
+    found = pipeline.evaluate(load_config(run, [*asked, chunks]))["sets"]
+    assert set(found) == {"held_out", "talks"}
+    student = run / "evaluation" / "talks.parquet"
+    rows = pq.read_table(student).to_pylist()
+    assert [(row["id"], row["duration"]) for row in rows] == [("0.wav", 2.0), ("1.wav", 9.0)]
+    alone = pipeline.transcribe(load_config(run), [sounds], "student", chunk_seconds=3.0)
+    assert [row["text"] for row in alone["recordings"]] == [row["student"] for row in rows]
+    errors = count_errors("the text", rows[1]["student"], "en")
+    assert found["talks"]["student"]["error_rate"] == pytest.approx(errors.rate)
+    assert found["talks"]["student"]["audio_seconds"] == 11.0
+
+    def windows() -> int:
+        rows = read_jsonl(run / "compute.jsonl")
+        return [row["clips"] for row in rows if row["stage"] == "evaluate student"][-1]
+
+    assert windows() == 1 + 4
+    other = pipeline.evaluate(load_config(run, [*asked, "evaluate.long_form.chunk_seconds=30"]))
+    assert other["sets"]["held_out"] == found["held_out"]
+    assert windows() == 2
 
 
 def test_voices_do_not_depend_on_the_order_of_the_set(config):
