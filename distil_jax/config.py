@@ -55,7 +55,8 @@ class DataConfig(Settings):
     def _one_source_a_name(self) -> "DataConfig":
         """Set-aside utterances and results are kept by these names."""
         for use in ("validation", "evaluation", "long_form"):
-            for name, source in getattr(self, use).items():
+            sources: dict[str, SpeechConfig] = getattr(self, use)
+            for name, source in sources.items():
                 same = self.train.get(name, source)
                 if (same.path, same.name, same.split) != (source.path, source.name, source.split):
                     raise ValueError(

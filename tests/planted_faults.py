@@ -20,7 +20,7 @@ import argparse
 import json
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ from distil_jax.data.speech import Clip, SpeechConfig, clips, open_corpus
 from distil_jax.labelling.corpus import _row
 from distil_jax.labelling.filters import FilterConfig
 from distil_jax.labelling.filters.audit import Audit, auc, audit, tallies
-from distil_jax.labelling.filters.base import MeasuredScore
+from distil_jax.labelling.filters.base import MeasuredScore, Models
 from distil_jax.labelling.filters.decide import Judge
 from distil_jax.labelling.filters.error_rate import with_errors
 from distil_jax.labelling.filters.measure import join, schema
@@ -157,19 +157,9 @@ def rescore(rows: list[dict], heard: list[Clip], model: Pretrained) -> None:
             row["mean_entropy"] = float(entropy[i, span].mean())
 
 
-@dataclass(frozen=True)
-class Listeners:
-    """What scores that listen again listen with."""
-
-    teacher: Pretrained
-
-    def transcriber_of(self, model: Pretrained) -> Transcriber:
-        return transcriber_of(model)
-
-
 def measured(labels: pa.Table, heard: list[Clip], config: FilterConfig) -> pa.Table:
     """The labels and what scores that look at the sound again add."""
-    models = Listeners(load_pretrained(DEMO_BASE))
+    models = Models(load_pretrained(DEMO_BASE), transcriber_of)
     rows = labels.select(["id", "label", "language"]).to_pylist()
     untold = [replace(clip, language=None) for clip in heard]
     for score in config.measured:

@@ -9,7 +9,7 @@ from distil_jax import processes
 from distil_jax.config import at_key
 from distil_jax.data.speech import Corpus
 from distil_jax.labelling.filters import columns
-from distil_jax.labelling.filters.base import MeasuredScore, Measurer, Score
+from distil_jax.labelling.filters.base import MeasuredScore, Measurer, Models, Score
 from distil_jax.labelling.filters.measure import join, measure_corpus, schema
 from distil_jax.labelling.store import SCHEMA, LabelStore
 from distil_jax.pipeline.label import all_labels, claim_labels
@@ -40,7 +40,7 @@ def _with_measured(session: Session, score: MeasuredScore, labels: pa.Table) -> 
     missing = [name for name in corpora if not stores[name].finished(corpora[name].count)]
     if missing:
         with at_key(f"filter.scores, {score.name}"):
-            measurer = score.measurer(session)
+            measurer = score.measurer(Models(session.teacher, session.transcriber_of))
         rows = labels.select(["id", "corpus", "label", "language"]).to_pylist()
         for name in missing:
             own = {row["id"]: row for row in rows if row["corpus"] == name}

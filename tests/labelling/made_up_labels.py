@@ -1,27 +1,18 @@
 """Label tables made up: texts with errors, and scores that know a little of them."""
 
 import random
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from distil_jax.labelling.filters.base import Models
 from distil_jax.labelling.store import SCHEMA
-from distil_jax.labelling.transcriber import Transcriber
-from distil_jax.models.pretrained import Pretrained
 from tests.made_up_run import heard, sentences
 
-
-class NoModels:
-    """For scores that listen without one."""
-
-    @property
-    def teacher(self) -> Pretrained:
-        pytest.fail("no model is needed")
-
-    def transcriber_of(self, model: Pretrained) -> Transcriber:
-        pytest.fail("no model is needed")
+# For scores that listen without one.
+NO_MODELS = Models(cast(Any, None), lambda model: pytest.fail("no model is needed"))
 
 
 def label_table(rows: list[dict[str, Any]]) -> pa.Table:

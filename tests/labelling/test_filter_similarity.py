@@ -11,7 +11,7 @@ import pytest
 from distil_jax.data.speech import Clip
 from distil_jax.labelling.filters.measure import join, schema
 from distil_jax.labelling.filters.similarity import Encoders, Similarity
-from tests.labelling.made_up_labels import NoModels, label_table
+from tests.labelling.made_up_labels import NO_MODELS, label_table
 
 
 class MadeUp:
@@ -45,7 +45,7 @@ def test_the_cosine_of_each_clip_with_its_label():
         for row, sound in zip(rows, sounds, strict=True)
     ]
     score = OfLetters()
-    measure = score.measurer(NoModels())
+    measure = score.measurer(NO_MODELS)
     made = pa.Table.from_pylist(list(measure(iter(pairs))), schema(score))
     found = score.of(join(labels, "corpus", made))
     for text, sound, near in zip(texts[:-1], sounds, found, strict=False):

@@ -11,7 +11,7 @@ import pytest
 from distil_jax.data.speech import Clip
 from distil_jax.errors import UserError
 from distil_jax.labelling.filters.synthesis import Synthesis, cepstra, distance, speak
-from tests.labelling.made_up_labels import NoModels
+from tests.labelling.made_up_labels import NO_MODELS
 
 # A stand-in for espeak-ng: notes how it is called and what it reads, and says a tone.
 PROGRAM = """\
@@ -51,7 +51,7 @@ def noise(seconds: float) -> np.ndarray:
 
 
 def measured(pairs: list[tuple[dict, Clip]], **settings) -> dict[str, float]:
-    measure = Synthesis(**settings).measurer(NoModels())
+    measure = Synthesis(**settings).measurer(NO_MODELS)
     return {row["id"]: row["synthesis_distance"] for row in measure(pairs)}
 
 

@@ -7,7 +7,8 @@ is then a pure function of these.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -25,15 +26,15 @@ if TYPE_CHECKING:
 Measurer = Callable[[Iterable[tuple[dict, Clip]]], Iterator[dict[str, Any]]]
 
 
-class Models(Protocol):
-    """What scores that listen again may listen with."""
+@dataclass(frozen=True)
+class Models:
+    """What scores that listen again may listen with.
 
-    @property
-    def teacher(self) -> "Pretrained": ...
+    transcriber_of: decodes with the teacher, or a model of the score's own choice, as labels are.
+    """
 
-    def transcriber_of(self, model: "Pretrained") -> "Transcriber":
-        """Decodes with the teacher, or with a model of the score's own choice, as labels are."""
-        ...
+    teacher: "Pretrained"
+    transcriber_of: Callable[["Pretrained"], "Transcriber"]
 
 
 class Score(Settings, ABC):
