@@ -115,7 +115,7 @@ def assert_same(found: Decoded, expected: Decoded) -> None:
 
 def rate(found: Decoded) -> float:
     assert found.speculation is not None
-    return found.speculation.accepted.sum() / found.speculation.drafted.sum()
+    return float(found.speculation.accepted.sum() / found.speculation.drafted.sum())
 
 
 def test_the_made_up_texts_tell_things_apart():
@@ -131,7 +131,9 @@ def test_the_made_up_texts_tell_things_apart():
 
 
 @pytest.mark.parametrize("timestamps", [False, True])
-@pytest.mark.parametrize("draft,tokens", [("perfect", 5), ("good", 3), ("good", 8), ("hopeless", 1)])
+@pytest.mark.parametrize(
+    "draft,tokens", [("perfect", 5), ("good", 3), ("good", 8), ("hopeless", 1)]
+)
 def test_the_tokens_and_scores_are_the_teachers(draft, tokens, timestamps):
     found = decode(draft, tokens, timestamps=timestamps)
     assert_same(found, decode(None, timestamps=timestamps))
