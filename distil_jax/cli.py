@@ -153,6 +153,15 @@ def transcribe(
         float,
         typer.Option(help="Of the windows that a long recording is heard in; 1 to 30."),
     ] = 30.0,
+    draft: Annotated[
+        str | None,
+        typer.Option(
+            "--draft", help="student, or a folder of weights: it drafts what --model verifies."
+        ),
+    ] = None,
+    draft_tokens: Annotated[
+        int, typer.Option("--draft-tokens", min=1, max=32, help="Drafted at once.")
+    ] = 5,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -162,6 +171,8 @@ def transcribe(
         "output": output,
         "timestamps": timestamps,
         "chunk_seconds": chunk_seconds,
+        "draft": draft,
+        "draft_tokens": draft_tokens,
     }
     rest = audio, model, student
     _finish_together(

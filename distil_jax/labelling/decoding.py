@@ -4,6 +4,7 @@ The decoding loop is mapped over the data axis: each device runs its own, and st
 clips are done. b batch, p prompt tokens.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from distil_jax.allocator import return_freed_memory
+from distil_jax.labelling.draft import Draft
 from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.mesh import Rules, replicated, split_batch
 from distil_jax.models.architecture import ModelConfig, architecture_of
@@ -22,6 +24,7 @@ from distil_jax.models.generate import Decoded, Sampling, detect_language, gener
 from distil_jax.models.layers import Compute
 from distil_jax.models.log_mel import CLIP_SAMPLES
 from distil_jax.models.quantized import WeightDtype, storage, store
+from distil_jax.models.speculative import DraftModel, speculate
 from distil_jax.models.token_rules import TokenRules
 from distil_jax.models.vocabulary import Vocabulary
 from distil_jax.models.whisper import Decoder
@@ -33,7 +36,7 @@ DETECT = -1  # stands in a prompt where the language is to be detected
 class Decoding:
     """Decodes batches with any parameters of one model shape.
 
-    weights: how they lie on the devices.
+    weights: how they lie on the devices. draft: the model that writes ahead, if there is one.
     """
 
     model: ModelConfig
@@ -44,7 +47,9 @@ class Decoding:
     rules: Rules
     compute: Compute
     weights: WeightDtype = "auto"
+    draft: Draft | None = None
     _decoders: dict[bool, Callable] = field(default_factory=dict, init=False, repr=False)
+    _drafted: Counter[str] = field(default_factory=Counter, init=False, repr=False)
 
     @property
     def batch_size(self) -> int:
@@ -81,8 +86,17 @@ class Decoding:
 
         prompt = len(self.prompt(next(iter(self.vocabulary.codes))))
         return self.decoder(detect=False).lower(
-            params, array(jnp.float32, CLIP_SAMPLES), array(jnp.int32, prompt), array(jnp.bool_)
+            (params, None),
+            array(jnp.float32, CLIP_SAMPLES),
+            array(jnp.int32, prompt),
+            array(jnp.bool_),
         )
+
+    def take_drafted(self) -> Counter[str]:
+        """Sums by the names of Speculation since the last call; empty without a draft model."""
+        taken = Counter(self._drafted)
+        self._drafted.clear()
+        return taken
 
     def prompt(self, language: str | None) -> list[int]:
         """The tokens that decoding starts from, with a place holder where language is unknown."""
@@ -118,13 +132,16 @@ class Decoding:
         to be drawn, also the fields of Sampling.
         """
         known = len(self._decoders)
-        started = self.decoder(detect)(params, *arrays)
+        started = self.decoder(detect)((params, self._draft_params), *arrays)
         if len(self._decoders) > known:
             return_freed_memory()  # what compiling took
         return started
 
     def decoder(self, detect: bool) -> Callable:
-        """The program that `start` runs, with language detection or without."""
+        """The program that `start` runs, with language detection or without.
+
+        (both models' parameters, *arrays) -> Decoded, prompts
+        """
         if detect not in self._decoders:
             self._decoders[detect] = self._make_decoder(detect)
         return self._decoders[detect]
@@ -141,20 +158,20 @@ class Decoding:
 
     def _make_decoder(self, detect: bool) -> Callable:
         def decode(
-            params: dict,
+            models: tuple[dict, dict | None],
             samples: jax.Array,
             prompt: jax.Array,
             wanted: jax.Array,
             *drawn: jax.Array,
         ):
+            params, drafting = models
             model = architecture_of(self.model).bind(self.model, self.compute, params)
             room = self.model.max_target_positions - prompt.shape[1]
             encoded = model.encode(samples)
             if detect:
                 found = self._detect(model.decoder, encoded)
                 prompt = jnp.where(prompt == DETECT, found[:, None], prompt)
-            decoded = generate(
-                model.decoder,
+            rest = (
                 encoded,
                 prompt,
                 0,
@@ -163,19 +180,46 @@ class Decoding:
                 wanted,
                 Sampling(*drawn) if drawn else None,
             )
-            return decoded, prompt
+            if drafting is None:
+                return generate(model.decoder, *rest), prompt
+            draft = self._draft_model(params, drafting, samples, encoded)
+            return speculate(model.decoder, draft, *rest), prompt
 
         return self._mapped(decode)
+
+    @cached_property
+    def _draft_params(self) -> dict | None:
+        """On every device."""
+        if self.draft is None:
+            return None
+        table = architecture_of(self.draft.model).NAME_TABLE
+        like = storage(table, self.draft.params, "auto", self.compute.dtype)
+        stored = jax.tree.map(store, self.draft.params, like)
+        return jax.device_put(stored, replicated(self.mesh))
+
+    def _draft_model(
+        self, params: dict, own: dict, samples: jax.Array, encoded: jax.Array
+    ) -> DraftModel:
+        """encoded: what the teacher's encoder made of the samples; it may be the draft's, too."""
+        assert self.draft is not None
+        shared = "encoder" not in own
+        whole = {"encoder": params["encoder"], **own}
+        model = architecture_of(self.draft.model).bind(self.draft.model, self.compute, whole)
+        heard = encoded if shared else model.encode(samples)
+        return DraftModel(model.decoder, heard, self.draft.tokens)
 
     def _detect(self, decoder: Decoder, encoded: jax.Array) -> jax.Array:
         languages = tuple(self.vocabulary.languages.values())
         return detect_language(decoder, encoded, self.vocabulary.start, languages)
 
     def _mapped(self, function: Callable) -> Callable:
-        """function(params, *arrays of [b, ...]) -> [b, ...], on each device for its own rows."""
+        """function(params, *arrays of [b, ...]) -> [b, ...], on each device for its own rows.
+
+        params: of one model or several.
+        """
         rows = self.rules.spec(["batch"])
 
-        def mapped(params: dict, *arrays: jax.Array) -> Any:
+        def mapped(params: Any, *arrays: jax.Array) -> Any:
             return jax.shard_map(
                 function,
                 mesh=self.mesh,

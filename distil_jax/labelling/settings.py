@@ -6,6 +6,8 @@ from pydantic import Field
 
 from distil_jax.settings import AnyDtype, Kernel, Settings
 
+DRAFT_TOKENS = 5  # at once, between two passes of the teacher
+
 
 class FallbackConfig(Settings):
     """Whisper's second tries (Radford et al. 2022, section 4.5), with OpenAI's thresholds."""
@@ -41,7 +43,24 @@ class DecodeConfig(Settings):
     attention: Kernel = "xla"
 
 
+class SpeculativeConfig(Settings):
+    """Speculative decoding (Leviathan et al. 2023): a smaller model drafts, the teacher verifies.
+
+    Labels are what they are without it; drawn ones (`fallback`) have the same chances.
+    """
+
+    # Weights of the model that drafts, as teacher.weights: of the teacher's vocabulary. An encoder
+    # that is the teacher's, number by number, is run once for both.
+    student: str | list[str]
+    # Of a hub id. null: the newest.
+    revision: str | None = None
+    # Drafted between two passes of the teacher: more pay where more are accepted.
+    tokens: int = Field(default=DRAFT_TOKENS, ge=1, le=32)
+
+
 class LabelConfig(DecodeConfig):
+    # Let a student draft what the teacher writes; null: the teacher writes alone.
+    speculative: SpeculativeConfig | None = None
     # Utterances in a file of labels: what a kill may cost is the work on one file.
     shard_size: int = Field(default=512, ge=1)
 

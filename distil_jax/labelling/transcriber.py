@@ -10,6 +10,7 @@ import numpy as np
 from distil_jax.data.batch import pad_samples
 from distil_jax.data.speech import Clip
 from distil_jax.labelling.decoding import DETECT, Decoding
+from distil_jax.labelling.draft import counted
 from distil_jax.labelling.label import Label, compression_ratio
 from distil_jax.labelling.order import Numbered, batches, in_order, windows
 from distil_jax.mesh import split_batch
@@ -99,6 +100,8 @@ class Transcriber(Decoding):
         temperature: float,
     ) -> Iterator[tuple[int, Clip, Label]]:
         decoded, prompts = jax.tree.map(np.asarray, started)
+        if decoded.speculation is not None:
+            self._drafted.update(counted(decoded.speculation))
         for row, (number, clip) in enumerate(batch):
             tokens = decoded.tokens[row, : decoded.lengths[row]].tolist()
             text = self.vocabulary.decode(tokens).strip()

@@ -20,6 +20,7 @@ class Decoded(NamedTuple):
     mean_logprob, mean_entropy [b]: nats per new token, the end token included, of the distribution
     that the token was chosen from (after suppression), as in OpenAI's decoding.py.
     no_speech_prob [b]: probability of the no-speech token at the start token, nothing suppressed.
+    speculation: how speculative decoding went; None of plain decoding.
     """
 
     tokens: jax.Array
@@ -28,6 +29,19 @@ class Decoded(NamedTuple):
     mean_logprob: jax.Array
     mean_entropy: jax.Array
     no_speech_prob: jax.Array
+    speculation: "Speculation | None" = None
+
+
+class Speculation(NamedTuple):
+    """Of each row [b]: how often the teacher verified; tokens drafted for it; those it accepted.
+
+    Of the last draft only what comes before the end of the text, and the end itself, counts: so a
+    draft model that is the teacher has every token accepted.
+    """
+
+    rounds: jax.Array
+    drafted: jax.Array
+    accepted: jax.Array
 
 
 class Sampling(NamedTuple):
@@ -93,10 +107,10 @@ def generate(
     def choose(loop: _Loop) -> _Loop:
         """Take a token of each row from `loop.logits` and add up its scores."""
         logits = rules.apply(loop.logits, loop.tokens, loop.count)
-        chosen, logprob, entropy = _best(logits)
+        chosen, logprob, entropy = likeliest(logits)
         if sampling is not None:
             best, chosen = chosen, sampling.draw(logits, loop.count)
-            logprob += _at(logits, chosen) - _at(logits, best)
+            logprob += logit_of(logits, chosen) - logit_of(logits, best)
         token = jnp.where(loop.ended, rules.end, chosen).astype(jnp.int32)
         return loop._replace(
             count=loop.count + 1,
@@ -136,12 +150,12 @@ def generate(
     )
 
 
-def _at(logits: jax.Array, tokens: jax.Array) -> jax.Array:
+def logit_of(logits: jax.Array, tokens: jax.Array) -> jax.Array:
     """[b, v], [b] -> [b]"""
     return jnp.take_along_axis(logits, tokens[:, None], axis=1)[:, 0]
 
 
-def _best(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def likeliest(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """[b, v] -> the first best token, its log-probability, and the entropy in nats; each [b].
 
     One pass over exponentials serves all three; on a CPU it takes a fifth of jnp.argmax, which is a

@@ -36,6 +36,15 @@ class TokenRules:
         logits = jnp.where(self._mask(self.suppress) | at_begin, _NEVER, logits)
         return self._timestamp_rules(logits, tokens, count) if self.timestamps else logits
 
+    def apply_by_row(self, logits: jax.Array, tokens: jax.Array, counts: jax.Array) -> jax.Array:
+        """`apply` where every row has a count of its own.
+
+        logits [b, v] and counts [b], or [b, t, v] and [b, t] for several counts of one text.
+        """
+        one = lambda row, text, count: self.apply(row[None], text[None], count)[0]  # noqa: E731
+        one = jax.vmap(one, (0, None, 0)) if counts.ndim == 2 else one
+        return jax.vmap(one)(logits, tokens, counts)
+
     def _mask(self, ids: tuple[int, ...]) -> np.ndarray:
         mask = np.zeros(self.vocab_size, bool)
         mask[list(ids)] = True

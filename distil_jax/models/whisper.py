@@ -136,11 +136,26 @@ class LayerCache(NamedTuple):
     values: jax.Array
 
     def put(self, layer: jax.Array | int, length: jax.Array, new: tuple) -> "LayerCache":
-        """With the new keys and values of one layer at positions `length` and after."""
+        """With the new keys and values of one layer at positions `length` and after.
+
+        length: of all rows, or of each its own [b].
+        """
+        if length.ndim:
+            return self._put_by_row(layer, length, new)
         keys, values = (x[None].astype(self.keys.dtype) for x in new)
         return LayerCache(
             jax.lax.dynamic_update_slice(self.keys, keys, (layer, 0, 0, 0, length)),
             jax.lax.dynamic_update_slice(self.values, values, (layer, 0, 0, length, 0)),
+        )
+
+    def _put_by_row(self, layer: jax.Array | int, length: jax.Array, new: tuple) -> "LayerCache":
+        keys, values = (x.astype(self.keys.dtype) for x in new)
+        rows = jnp.arange(keys.shape[0])[:, None]
+        at = positions_after(length, keys.shape[3])
+        # What is indexed comes first: both are [b, t, h, k].
+        return LayerCache(
+            self.keys.at[layer, rows, :, :, at].set(keys.transpose(0, 3, 1, 2)),
+            self.values.at[layer, rows, :, at, :].set(values.swapaxes(1, 2)),
         )
 
     def of(self, layer: jax.Array | int) -> tuple[jax.Array, jax.Array]:
@@ -148,8 +163,16 @@ class LayerCache(NamedTuple):
         return self.keys[layer], self.values[layer]
 
 
+def positions_after(length: jax.Array, count: int) -> jax.Array:
+    """The next `count` positions: [t], or [b, t] where each row has a length of its own [b]."""
+    return length[..., None] + jnp.arange(count)
+
+
 class Cache(NamedTuple):
-    """A static key-value cache: of all layers, and how many positions are filled."""
+    """A static key-value cache: of all layers, and how many positions are filled.
+
+    length: of all rows, or of each its own [b]. To forget the last positions, set it back.
+    """
 
     layers: list[LayerCache]
     length: jax.Array
@@ -197,7 +220,8 @@ class DecoderBlock(nnx.Module):
         normed = self.attention_norm(x)
         cache = cache.put(layer, length, self.attention.keys_values(normed))
         keys, values = cache.of(layer)
-        mask = jnp.arange(keys.shape[3])[None, :] <= length + jnp.arange(x.shape[1])[:, None]
+        mask = jnp.arange(keys.shape[3]) <= positions_after(length, x.shape[1])[..., None]
+        mask = mask[:, None] if length.ndim else mask
         x = x + self.attention(normed, keys, values, mask)
         x = x + self.cross_attention.read(self.cross_norm(x), encoded, reader)
         return x + self.mlp(self.mlp_norm(x)), cache
@@ -260,7 +284,12 @@ class Decoder(nnx.Module):
     def extend(self, steps: Steps, tokens: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
         """The next tokens [b, t] -> hidden [b, t, d] and the longer cache."""
         time = tokens.shape[1]
-        positions = jax.lax.dynamic_slice_in_dim(self.positions[...], cache.length, time)
+        if cache.length.ndim:
+            last = self.config.max_target_positions - 1
+            at = jnp.minimum(positions_after(cache.length, time), last)
+            positions = self.positions[...][at]
+        else:
+            positions = jax.lax.dynamic_slice_in_dim(self.positions[...], cache.length, time)
         x = self._embed(tokens, positions)
         layers = []
         for block, reader, layer in zip(steps.blocks, steps.readers, cache.layers, strict=True):

@@ -1,5 +1,6 @@
 """The stage that labels: a teacher writes down what it hears."""
 
+from collections import Counter
 from typing import Any
 
 import jax
@@ -8,13 +9,14 @@ import pyarrow as pa
 from distil_jax import processes
 from distil_jax.data.speech import Corpus
 from distil_jax.labelling.corpus import LabelledShard, label_corpus
+from distil_jax.labelling.draft import acceptance
 from distil_jax.labelling.store import LabelStore
 from distil_jax.labelling.transcriber import Transcriber
-from distil_jax.models.architecture import ModelConfig, decoding_flops
+from distil_jax.models.architecture import decoding_flops
 from distil_jax.pipeline.session import Session
 from distil_jax.processes.parts import merge_parts, own_part
 from distil_jax.progress import progress
-from distil_jax.run import append_jsonl
+from distil_jax.run import append_jsonl, read_jsonl
 from distil_jax.training.telemetry import Stopwatch, compute_row
 
 
@@ -25,20 +27,31 @@ def label_stage(session: Session) -> dict[str, Any]:
     stores = claim_labels(session)
     unfinished = [name for name in corpora if not stores[name].finished(corpora[name].count)]
     if unfinished:
-        transcriber = session.teacher_transcriber(session.config.label)
+        transcriber = session.labeller()
         params = transcriber.place(session.teacher.params)
         for name in unfinished:
             _label(session, corpora[name], stores[name], transcriber, params)
     merge_parts(session.folder.compute)
     session.quarantine.merge()
     labels = all_labels(session, ["corpus", "duration"])
+    drafted = _drafted(session)
     counts = {name: labels["corpus"].to_pylist().count(name) for name in session.config.data.train}
     return {
         "clips": counts,
         "hours": round(sum(labels["duration"].to_pylist()) / 3600, 4),
         "set_aside": session.quarantine.count,
         "labels": str(session.folder.labels),
+        **({"speculative": acceptance(drafted)} if drafted else {}),
     }
+
+
+def _drafted(session: Session) -> Counter[str]:
+    """Of all labels that were ever made speculatively in this run: sums by Speculation's names."""
+    rows = read_jsonl(session.folder.compute)
+    drafted = Counter()
+    for row in rows:
+        drafted.update(row.get("speculation", {}))
+    return drafted
 
 
 def claim_labels(session: Session) -> dict[str, LabelStore]:
@@ -68,20 +81,34 @@ def _label(
             step += 1
             bar.advance(done.utterances)
             if done.clips:
-                row = _compute_row(session.teacher.config, step, done, watch.take())
+                drafted = transcriber.take_drafted()
+                row = _compute_row(transcriber, step, done, drafted, watch.take())
                 append_jsonl(own_part(session.folder.compute), [row])
 
 
 def _compute_row(
-    teacher: ModelConfig, step: int, done: LabelledShard, seconds: dict[str, float]
+    transcriber: Transcriber,
+    step: int,
+    done: LabelledShard,
+    drafted: Counter[str],
+    seconds: dict[str, float],
 ) -> dict:
-    counts = {
+    counts: dict[str, Any] = {
         "clips": done.clips,
         "audio_seconds": round(done.audio_seconds, 3),
         "target_tokens": done.tokens,
     }
-    encoder, decoder = decoding_flops(teacher, done.clips, done.tokens)
+    tokens, draft = done.tokens, transcriber.draft
+    if draft is not None:
+        counts["speculation"] = dict(drafted)
+        # Each computes as many: the teacher reads the draft and the token before it, the draft
+        # model the two tokens that it begins with.
+        tokens = done.clips + drafted["rounds"] * (draft.tokens + 1)
+    encoder, decoder = decoding_flops(transcriber.model, done.clips, tokens)
     flops = {"encoder_forward": encoder, "teacher_forward": decoder}
+    if draft is not None:
+        own, flops["student_forward"] = decoding_flops(draft.model, done.clips, tokens)
+        flops["encoder_forward"] += own if "encoder" in draft.params else 0
     devices = jax.local_device_count()  # each process decodes for itself
     return compute_row("label", step, counts, flops, seconds, devices=devices)
 

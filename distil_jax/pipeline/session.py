@@ -18,6 +18,7 @@ from distil_jax.data.quarantine import Quarantine
 from distil_jax.data.speech import Clip, Corpus, Utterance, clips, open_corpus
 from distil_jax.errors import ConfigError
 from distil_jax.export.formats import check_exportable
+from distil_jax.labelling.draft import Draft, check_vocabulary
 from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.mesh import MeshConfig, Rules, make_mesh, platform
@@ -92,6 +93,15 @@ class Session:
             return load_pretrained(teacher.weights, teacher.sha256, teacher.revision)
 
     @cached_property
+    def draft(self) -> Pretrained | None:
+        """The model that drafts labels, if there is one."""
+        speculative = self.config.label.speculative
+        if speculative is None:
+            return None
+        with at_key("label.speculative.student"):
+            return load_pretrained(speculative.student, revision=speculative.revision)
+
+    @cached_property
     def students(self) -> dict[str, ModelConfig]:
         """The shape of each student, by name."""
         shapes = {}
@@ -137,11 +147,17 @@ class Session:
         self.check_export()
 
     def check_decoding(self, section: Literal["label", "evaluate"]) -> None:
-        """Raises UserError when the teacher lacks a section's language or task."""
+        """Raises UserError when the teacher lacks a section's language or task.
+
+        And where the model that drafts labels has another vocabulary.
+        """
         decode, vocabulary = getattr(self.config, section), self.teacher.vocabulary
         if decode.language is not None or not vocabulary.is_multilingual:
             with at_key(f"{section}.language"):
                 vocabulary.prefix(decode.language, decode.task)
+        if section == "label" and self.draft is not None:
+            with at_key("label.speculative.student"):
+                check_vocabulary(self.draft, self.teacher)
 
     def check_training(self) -> None:
         """Raises ConfigError when batch, devices, students and what is frozen do not fit."""
@@ -172,6 +188,15 @@ class Session:
                 f"allowed: 1 to {tokens - 1}, or all"
             )
 
+    def labeller(self) -> Transcriber:
+        """The teacher as it labels, with the model that drafts for it."""
+        plain, label = self.teacher_transcriber(self.config.label), self.config.label
+        if self.draft is None or label.speculative is None:
+            return plain
+        model, teacher, tokens = self.draft, self.teacher, label.speculative.tokens
+        draft = Draft.of(model.config, model.params, tokens, teacher.config, teacher.params)
+        return replace(plain, draft=draft)
+
     def teacher_transcriber(self, decode: DecodeConfig) -> Transcriber:
         return self.transcriber(self.teacher.config, decode, self.config.teacher.weight_dtype)
 
@@ -199,10 +224,23 @@ class Session:
 
     def label_fingerprint(self, corpus: str) -> str:
         """What the labels of a corpus depend on."""
-        label = self.config.label.model_dump(mode="json", exclude={"batch_size"})
+        how = {"batch_size", "speculative"}
+        label = self.config.label.model_dump(mode="json", exclude=how)
         data = self.config.data.train[corpus].model_dump(mode="json")
         weights = self.config.teacher.weight_dtype
-        return fingerprint(self.teacher.fingerprint, weights, label, data)
+        return fingerprint(self.teacher.fingerprint, weights, label, data, *self._drafted_with())
+
+    def _drafted_with(self) -> list[Any]:
+        """What labels owe to the model that drafts them.
+
+        Nothing where each token is the likeliest, in float32. Draws are others with other drafts;
+        and in bfloat16 tokens may be equally likely, when it takes little to choose the other.
+        """
+        label = self.config.label
+        exact = label.fallback is None and compute_dtype(label.dtype) == "float32"
+        if self.draft is None or label.speculative is None or exact:
+            return []
+        return [self.draft.fingerprint, label.speculative.tokens]
 
 
 def compute_dtype(setting: AnyDtype) -> Dtype:

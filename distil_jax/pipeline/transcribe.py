@@ -1,7 +1,8 @@
 """Recordings of the user's own, of any length, through a model."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from distil_jax.data.folders import ListCorpus
 from distil_jax.data.quarantine import Quarantine
 from distil_jax.data.speech import Corpus, SpeechConfig, open_corpus
 from distil_jax.errors import ConfigError, UserError
-from distil_jax.labelling.settings import DecodeConfig
+from distil_jax.labelling.draft import Draft, acceptance, check_vocabulary
+from distil_jax.labelling.settings import DRAFT_TOKENS, DecodeConfig
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.longform.chunked import transcribe_chunked
 from distil_jax.longform.formats import FORMATS, SUBTITLES, as_dict
 from distil_jax.longform.transcript import Recording, Transcript, recordings
 from distil_jax.longform.windows import chunk_and_stride
+from distil_jax.models.architecture import ModelConfig
 from distil_jax.models.pretrained import load_pretrained
 from distil_jax.pipeline.outputs import Outputs
 from distil_jax.pipeline.session import Session
@@ -33,13 +36,17 @@ class TranscribeOptions:
 
     formats: of the files in the folder `output`; without a folder the result alone tells the texts.
     timestamps: decode with them; None: as the config's `evaluate.timestamps`, or where a format
-    needs them. chunk_seconds: of a window. Raises ConfigError for what does not go together.
+    needs them. chunk_seconds: of a window. draft: what drafts for the model, "student" or a folder
+    of weights, and draft_tokens how many tokens at once. Raises ConfigError for what does not go
+    together.
     """
 
     formats: Sequence[str] = ()
     output: Path | None = None
     timestamps: bool | None = None
     chunk_seconds: float = MAX_SECONDS
+    draft: str | None = None
+    draft_tokens: int = DRAFT_TOKENS
 
     def __post_init__(self) -> None:
         chunk_and_stride(self.chunk_seconds)
@@ -87,7 +94,15 @@ def transcribe_stage(
         for corpus in corpora:
             outputs.name(corpus.name, corpus)
     session.check_decoding("evaluate")
+    if student is not None and "student" not in (model, options.draft):
+        raise UserError(
+            f"--student {student} goes with --model student or --draft student only; got --model "
+            f"{model}"
+        )
     transcriber, params = _model(session, model, student, options.decoding(session.config.evaluate))
+    if options.draft is not None:
+        draft = _draft(session, options, model, student, transcriber.model, params)
+        transcriber = replace(transcriber, draft=draft)
     shares = {corpus.name: Share(corpus) for corpus in corpora}
     quarantine, rows = Quarantine(None), {name: [] for name in shares}
     known = session.teacher.vocabulary.codes
@@ -107,7 +122,9 @@ def transcribe_stage(
     aside = [row for rows in processes.gather(quarantine.rows) for row in rows]
     segments = [segment for row in told for segment in row.pop("segments", [])]
     timed = {"segments": segments} if transcriber.config.timestamps and not outputs else {}
-    return {"model": model, "recordings": told, **timed, "set_aside": aside}
+    drafted = sum(processes.gather(transcriber.take_drafted()), Counter())
+    how = {"draft": options.draft, "speculative": acceptance(drafted)} if options.draft else {}
+    return {"model": model, **how, "recordings": told, **timed, "set_aside": aside}
 
 
 def _told(transcript: Transcript, outputs: Outputs | None) -> dict[str, Any]:
@@ -150,8 +167,6 @@ class _Seconds:
 def _model(
     session: Session, model: str, student: str | None, decode: DecodeConfig
 ) -> tuple[Transcriber, dict]:
-    if student is not None and model != "student":
-        raise UserError(f"--student {student} goes with --model student only; got --model {model}")
     if model == "teacher":
         return session.teacher_transcriber(decode), session.teacher.params
     if model == "student":
@@ -165,6 +180,28 @@ def _model(
             f"teacher {session.teacher.config.vocab_size}; give a config with a teacher of its kind"
         )
     return session.transcriber(loaded.config, decode), loaded.params
+
+
+def _draft(
+    session: Session,
+    options: TranscribeOptions,
+    model: str,
+    student: str | None,
+    shape: ModelConfig,
+    params: dict,
+) -> Draft:
+    """For the model of this shape and these parameters."""
+    assert options.draft is not None
+    if options.draft == "student":
+        if model == "student":
+            raise UserError("--draft student: it cannot draft for itself; give --model teacher")
+        name = _chosen(session, student)
+        drafting, (own, _) = session.students[name], trained_student(session, name)
+    else:
+        loaded = load_pretrained(options.draft)
+        check_vocabulary(loaded, session.teacher)
+        drafting, own = loaded.config, loaded.params
+    return Draft.of(drafting, own, options.draft_tokens, shape, params)
 
 
 def _chosen(session: Session, student: str | None) -> str:

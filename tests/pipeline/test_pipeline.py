@@ -385,7 +385,7 @@ def test_one_of_several_students_is_chosen_by_its_name(several, whole, config):
     ):
         with pytest.raises(UserError, match=message):
             pipeline.transcribe(run, audio, "student", student)
-    with pytest.raises(UserError, match="--model student only"):
+    with pytest.raises(UserError, match="--model student or --draft student only"):
         pipeline.transcribe(run, audio, "teacher", "small")
     with pytest.raises(UserError, match="one student without a name"):
         pipeline.transcribe(load_config(whole[0]), audio, "student", "small")
