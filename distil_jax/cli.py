@@ -153,6 +153,9 @@ def transcribe(
         float,
         typer.Option(help="Of the windows that a long recording is heard in; 1 to 30."),
     ] = 30.0,
+    words: Annotated[
+        bool, typer.Option("--words", help="Times of single words, too, in json or the result.")
+    ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -162,6 +165,7 @@ def transcribe(
         "output": output,
         "timestamps": timestamps,
         "chunk_seconds": chunk_seconds,
+        "words": words,
     }
     rest = audio, model, student
     _finish_together(

@@ -112,7 +112,7 @@ def test_transcribe_takes_recordings_and_a_model(pipeline: Calls):
     [(called, config, *rest, options)] = pipeline
     assert (called, rest) == ("transcribe", [[Path("a.mp3"), Path("b")], "teacher", None])
     unsaid = {"formats": [], "output": None, "timestamps": None, "chunk_seconds": 30.0}
-    assert options == unsaid
+    assert options == {**unsaid, "words": False}
     assert config.overrides == ["a=1"]
 
 

@@ -137,7 +137,7 @@ class Decoding:
             model = architecture_of(self.model).bind(self.model, self.compute, params)
             return self._detect(model.decoder, model.encode(samples))
 
-        return self._mapped(detect)
+        return self.mapped(detect)
 
     def _make_decoder(self, detect: bool) -> Callable:
         def decode(
@@ -165,13 +165,13 @@ class Decoding:
             )
             return decoded, prompt
 
-        return self._mapped(decode)
+        return self.mapped(decode)
 
     def _detect(self, decoder: Decoder, encoded: jax.Array) -> jax.Array:
         languages = tuple(self.vocabulary.languages.values())
         return detect_language(decoder, encoded, self.vocabulary.start, languages)
 
-    def _mapped(self, function: Callable) -> Callable:
+    def mapped(self, function: Callable) -> Callable:
         """function(params, *arrays of [b, ...]) -> [b, ...], on each device for its own rows."""
         rows = self.rules.spec(["batch"])
 

@@ -8,7 +8,8 @@ from transformers import WhisperTokenizer
 from transformers.models.whisper.tokenization_whisper import _find_longest_common_sequence
 
 from distil_jax.export.tokenizer_files import tokenizer_files
-from distil_jax.longform.merge import Merge, Stride, merge_tokens
+from distil_jax.longform.merge import Merge, Stride
+from distil_jax.longform.overlap import Tokens, merge_tokens
 from distil_jax.longform.transcript import Segment
 from distil_jax.models.tokenizer_files import read_tokenizer
 from distil_jax.models.vocabulary import Vocabulary, make_vocabulary
@@ -57,13 +58,17 @@ def overlapping(rng: np.random.Generator, kinds: int, windows: int) -> list[list
     return cut
 
 
+def merged_ids(sequences: list[list[int]]) -> list[int]:
+    return merge_tokens([Tokens(ids, []) for ids in sequences]).ids
+
+
 @pytest.mark.parametrize("kinds", [2, 5, 50, 5000])
 def test_overlaps_are_merged_as_transformers_merges_them(kinds):
     rng = np.random.default_rng(kinds)
     shorter = 0
     for _ in range(120):
         sequences = overlapping(rng, kinds, int(rng.integers(1, 6)))
-        merged = merge_tokens(sequences)
+        merged = merged_ids(sequences)
         assert merged == _find_longest_common_sequence(sequences)
         shorter += len(merged) < sum(map(len, sequences))
     assert shorter > 60
@@ -71,10 +76,10 @@ def test_overlaps_are_merged_as_transformers_merges_them(kinds):
 
 def test_the_oddities_of_the_score():
     """One equal token is no overlap; of equal shares the longer overlap wins."""
-    assert merge_tokens([[1, 2, 3], [3, 4, 5]]) == [1, 2, 3, 3, 4, 5]
-    assert merge_tokens([[1, 2, 3], [2, 3, 4]]) == [1, 2, 3, 4]
-    assert merge_tokens([[7, 7, 7], [7, 7, 7]]) == [7, 7, 7]
-    assert merge_tokens([[], [1, 2], []]) == [1, 2]
+    assert merged_ids([[1, 2, 3], [3, 4, 5]]) == [1, 2, 3, 3, 4, 5]
+    assert merged_ids([[1, 2, 3], [2, 3, 4]]) == [1, 2, 3, 4]
+    assert merged_ids([[7, 7, 7], [7, 7, 7]]) == [7, 7, 7]
+    assert merged_ids([[], [1, 2], []]) == [1, 2]
 
 
 def written(rng: np.random.Generator, names: Vocabulary, seconds: float, anew: bool) -> list[int]:
