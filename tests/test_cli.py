@@ -123,13 +123,14 @@ def test_transcribe_takes_the_name_of_a_student(pipeline: Calls):
 
 def test_transcribe_takes_formats_and_where_to(pipeline: Calls):
     files = ("--format", "srt, vtt", "--format", "json", "--output", "texts")
-    how = ("--no-timestamps", "--chunk-seconds", "15")
+    how = ("--no-timestamps", "--chunk-seconds", "15", "--words")
     invoke("transcribe", "x.yaml", "--audio", "a.mp3", *files, *how)
     assert pipeline[0][-1] == {
         "formats": ["srt", "vtt", "json"],
         "output": Path("texts"),
         "timestamps": False,
         "chunk_seconds": 15.0,
+        "words": True,
     }
 
 

@@ -105,7 +105,7 @@ class Merge:
 def _token_times(timed: TokenTimes, offset: float) -> list[TokenTime]:
     """From the beginning of the recording; a token begins where the one before ends."""
     ends = [round(end + offset, 2) for end in timed.ends.tolist()]
-    starts = [round(offset, 2), *ends[:-1]]
+    starts = [round(offset, 2), *ends][: len(ends)]
     probabilities = timed.probabilities.tolist()
     return [TokenTime(*each) for each in zip(starts, ends, probabilities, strict=True)]
 

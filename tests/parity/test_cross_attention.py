@@ -85,11 +85,11 @@ def test_times_of_tokens(models):
     sounds = [rng.normal(0, 0.1, n).astype(np.float32) for n in (480_000, 100_001, 31_000)]
     prompt = ours.vocabulary.prefix("de")
     spoken, expected = [], []
+    theirs.generation_config.alignment_heads = [list(head) for head in HEADS]
     for number, samples in enumerate(sounds):
         heard = extractor(
             samples, sampling_rate=16_000, return_tensors="pt", return_attention_mask=True
         )
-        theirs.generation_config.alignment_heads = [list(head) for head in HEADS]
         with torch.no_grad():
             out = theirs.generate(
                 heard.input_features,
@@ -99,9 +99,10 @@ def test_times_of_tokens(models):
                 return_token_timestamps=True,
                 do_sample=True,
                 return_dict_in_generate=True,
+                force_unique_generate_call=True,
             )
-        spoken.append(Spoken(samples, prompt, out.sequences[0, len(prompt) :].tolist()))
-        expected.append(out.token_timestamps[0, len(prompt) :].numpy())
+        spoken.append(Spoken(samples, prompt, out["sequences"][0, len(prompt) :].tolist()))
+        expected.append(out["token_timestamps"][0, len(prompt) :].numpy())
     mesh = MeshConfig()
     decoding = Decoding(
         model=ours.config,
