@@ -162,6 +162,9 @@ def transcribe(
     draft_tokens: Annotated[
         int, typer.Option("--draft-tokens", min=1, max=32, help="Drafted at once.")
     ] = 5,
+    words: Annotated[
+        bool, typer.Option("--words", help="Times of single words, too, in json or the result.")
+    ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -173,6 +176,7 @@ def transcribe(
         "chunk_seconds": chunk_seconds,
         "draft": draft,
         "draft_tokens": draft_tokens,
+        "words": words,
     }
     rest = audio, model, student
     _finish_together(

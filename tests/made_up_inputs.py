@@ -83,4 +83,5 @@ def _sections(folder: Path) -> dict[str, Any]:
             "save_every": 1,
         },
         "evaluate": {"batch_size": 8, "max_new_tokens": 6, "resamples": 100},
+        "export": {"alignment_clips": 3},
     }

@@ -8,6 +8,7 @@ import numpy as np
 
 from distil_jax.errors import UserError
 from distil_jax.export.student import Student
+from distil_jax.models.alignment_heads import alignment_heads
 from distil_jax.models.pretrained import Pretrained, load_pretrained
 from distil_jax.models.tokenizer_files import read_tokenizer
 from distil_jax.models.vocabulary import make_vocabulary
@@ -26,8 +27,7 @@ def made_up_student(folder: Path, family: Family, **shape: Any) -> Student:
     params = jax.tree.map(
         lambda a: np.asarray(a) + rng.normal(0, 0.3, a.shape).astype(np.float32), init(config)
     )
-    kept = range(config.decoder_layers)
-    return Student(config, params, vocabulary, generation, "# A card", kept)
+    return Student(config, params, vocabulary, generation, "# A card", ((0, 1), (2, 0)))
 
 
 def some_logits(params: dict) -> np.ndarray:
@@ -49,5 +49,6 @@ def real_model(locations: str | list[str]) -> Pretrained:
 
 def as_it_is(model: Pretrained) -> Student:
     """A student that kept everything of its teacher."""
-    kept = range(model.config.decoder_layers)
-    return Student(model.config, model.params, model.vocabulary, model.generation_config, "", kept)
+    generation = model.generation_config
+    heads = alignment_heads(generation, model.config)
+    return Student(model.config, model.params, model.vocabulary, generation, "", heads)

@@ -10,6 +10,7 @@ import pytest
 
 from distil_jax.errors import UserError
 from distil_jax.export.hugging_face import write_folder
+from distil_jax.models.alignment_heads import alignment_heads
 from distil_jax.models.pretrained import Pretrained, load_pretrained
 from tests.made_up import DEMO_BASE, DEMO_TINY
 
@@ -39,9 +40,9 @@ def of_transformers(name: str, folder: Path) -> tuple[Any, Any]:
     import transformers
 
     ours = model(name)
-    layers = list(range(ours.config.decoder_layers))
+    heads = alignment_heads(ours.generation_config, ours.config)
     write_folder(
-        folder, ours.config, ours.params, ours.vocabulary, ours.generation_config, "", layers
+        folder, ours.config, ours.params, ours.vocabulary, ours.generation_config, "", heads
     )
     loaded = transformers.WhisperForConditionalGeneration.from_pretrained(folder)
     return loaded.eval(), transformers.WhisperProcessor.from_pretrained(folder)

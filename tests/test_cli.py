@@ -112,7 +112,7 @@ def test_transcribe_takes_recordings_and_a_model(pipeline: Calls):
     [(called, config, *rest, options)] = pipeline
     assert (called, rest) == ("transcribe", [[Path("a.mp3"), Path("b")], "teacher", None])
     unsaid = {"formats": [], "output": None, "timestamps": None, "chunk_seconds": 30.0}
-    assert options == {**unsaid, "draft": None, "draft_tokens": 5}
+    assert options == {**unsaid, "draft": None, "draft_tokens": 5, "words": False}
     assert config.overrides == ["a=1"]
 
 
@@ -123,7 +123,8 @@ def test_transcribe_takes_the_name_of_a_student(pipeline: Calls):
 
 def test_transcribe_takes_formats_and_where_to(pipeline: Calls):
     files = ("--format", "srt, vtt", "--format", "json", "--output", "texts")
-    how = ("--no-timestamps", "--chunk-seconds", "15", "--draft", "small", "--draft-tokens", "3")
+    how = ("--no-timestamps", "--chunk-seconds", "15", "--words")
+    how += ("--draft", "small", "--draft-tokens", "3")
     invoke("transcribe", "x.yaml", "--audio", "a.mp3", *files, *how)
     assert pipeline[0][-1] == {
         "formats": ["srt", "vtt", "json"],
@@ -132,6 +133,7 @@ def test_transcribe_takes_formats_and_where_to(pipeline: Calls):
         "chunk_seconds": 15.0,
         "draft": "small",
         "draft_tokens": 3,
+        "words": True,
     }
 
 

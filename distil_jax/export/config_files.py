@@ -1,8 +1,9 @@
 """The JSON files beside the weights: model, generation and preprocessor config."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from distil_jax.models.alignment_heads import Heads
 from distil_jax.models.architecture import ModelConfig
 from distil_jax.models.vocabulary import Vocabulary
 
@@ -32,20 +33,19 @@ def repaired_generation_config(
     teacher: Mapping[str, Any],
     config: ModelConfig,
     vocabulary: Vocabulary,
-    kept_layers: Sequence[int] | None,
+    alignment_heads: Heads | None,
 ) -> dict[str, Any]:
     """generation_config.json: the teacher's, made true for the student.
 
-    Ids come from the vocabulary. kept_layers: which of the teacher's decoder layers the student's
-    are copies of; alignment heads (for word timestamps) move with their layers, those of other
-    layers are dropped, and all are when it is None.
+    Ids come from the vocabulary. alignment_heads: the student's own, for word timestamps; those of
+    the teacher are dropped: the student may not have them, and training may have changed what they
+    look at.
     """
     kept = {name: value for name, value in teacher.items() if name not in _DROPPED}
-    heads = _moved_heads(teacher.get("alignment_heads") or [], kept_layers)
     lists = {
         "suppress_tokens": list(vocabulary.suppress) or None,
         "begin_suppress_tokens": list(vocabulary.begin_suppress) or None,
-        "alignment_heads": heads or None,
+        "alignment_heads": [list(head) for head in alignment_heads or ()] or None,
     }
     repaired = {
         "max_length": config.max_target_positions,
@@ -96,10 +96,3 @@ def _languages_and_tasks(vocabulary: Vocabulary, task: str | None) -> dict[str, 
     tasks = {"transcribe": vocabulary.transcribe, "translate": vocabulary.translate}
     languages = {f"<|{code}|>": i for code, i in vocabulary.languages.items()}
     return {"lang_to_id": languages, "task_to_id": tasks, "task": task or "transcribe"}
-
-
-def _moved_heads(
-    heads: Sequence[Sequence[int]], kept_layers: Sequence[int] | None
-) -> list[list[int]]:
-    places = {layer: place for place, layer in enumerate(kept_layers or [])}
-    return [[places[layer], head] for layer, head in heads if layer in places]

@@ -1,6 +1,6 @@
 """A student as a Hugging Face folder that `transformers` loads in PyTorch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from distil_jax.export.student import Student
 from distil_jax.export.tokenizer_files import tokenizer_files
 from distil_jax.export.verify import Logits, verify_folder
 from distil_jax.models import state_dict
+from distil_jax.models.alignment_heads import Heads
 from distil_jax.models.architecture import ModelConfig
 from distil_jax.models.pretrained import to_state_dict
 from distil_jax.models.state_dict import Params
@@ -28,7 +29,7 @@ def write_folder(
     vocabulary: Vocabulary,
     generation_config: Mapping[str, Any],
     card: str,
-    kept_layers: Sequence[int] | None = None,
+    alignment_heads: Heads | None = None,
     dtype: str = "float32",
 ) -> None:
     """Write the model to the folder `path`, in one stroke: a kill leaves the old one or none.
@@ -36,7 +37,7 @@ def write_folder(
     The rest as in export.student.Student. dtype: float32, float16 or bfloat16, of the weights.
     Raises UserError when `path` holds something that is not a model.
     """
-    student = Student(config, params, vocabulary, generation_config, card, kept_layers)
+    student = Student(config, params, vocabulary, generation_config, card, alignment_heads)
     with atomic_folder(path, [WEIGHTS]) as folder:
         write_files(folder, student, dtype)
 

@@ -17,6 +17,9 @@ class ExportConfig(Settings):
     # Of those for faster-whisper: int8 are matrices of 8 bits with a scale for each row. (Those for
     # whisper.cpp are float16: it takes no others from us.)
     ctranslate2_weights: Literal["float32", "float16", "int8"] = "float32"
+    # On how many labelled clips a student's alignment heads are found, for word timestamps: those
+    # whose times are nearest to the teacher's. null: none are found, and none are named.
+    alignment_clips: int | None = Field(default=24, ge=1)
     # An SPDX id for the model card, such as mit; null where it is not known.
     license: str | None = None
 

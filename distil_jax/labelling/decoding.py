@@ -154,7 +154,7 @@ class Decoding:
             model = architecture_of(self.model).bind(self.model, self.compute, params)
             return self._detect(model.decoder, model.encode(samples))
 
-        return self._mapped(detect)
+        return self.mapped(detect)
 
     def _make_decoder(self, detect: bool) -> Callable:
         def decode(
@@ -185,7 +185,7 @@ class Decoding:
             draft = self._draft_model(params, drafting, samples, encoded)
             return speculate(model.decoder, draft, *rest), prompt
 
-        return self._mapped(decode)
+        return self.mapped(decode)
 
     @cached_property
     def _draft_params(self) -> dict | None:
@@ -212,7 +212,7 @@ class Decoding:
         languages = tuple(self.vocabulary.languages.values())
         return detect_language(decoder, encoded, self.vocabulary.start, languages)
 
-    def _mapped(self, function: Callable) -> Callable:
+    def mapped(self, function: Callable) -> Callable:
         """function(params, *arrays of [b, ...]) -> [b, ...], on each device for its own rows.
 
         params: of one model or several.

@@ -1,10 +1,12 @@
 """The chunked algorithm: overlapping windows through batches, their tokens merged."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from distil_jax.data.audio import MAX_SECONDS, SAMPLE_RATE, BadAudio
 from distil_jax.data.audio_stream import audio_blocks
 from distil_jax.data.quarantine import Quarantine
+from distil_jax.labelling.alignment.aligner import Aligner, TokenTimes
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.longform.merge import Merge, Stride
 from distil_jax.longform.transcript import Recording, Segment, Transcript
@@ -18,6 +20,7 @@ def transcribe_chunked(
     quarantine: Quarantine,
     chunk_seconds: float = MAX_SECONDS,
     heard: Callable[[Recording, float], None] = lambda recording, seconds: None,
+    aligner: Aligner | None = None,
 ) -> Iterator[Transcript]:
     """Transcripts of recordings of any length, in their order; what cannot be read is set aside.
 
@@ -29,6 +32,7 @@ def transcribe_chunked(
         params: placed.
         chunk_seconds: of a window; a sixth of it on each side is heard in its neighbour, too.
         heard: is told how many seconds more of a recording were transcribed.
+        aligner: of the same model; with it segments have words.
     """
     chunk, stride = chunk_and_stride(chunk_seconds)
 
@@ -40,11 +44,14 @@ def transcribe_chunked(
                 quarantine.add(recording.corpus, recording.id, error.reason)
 
     begun = None
-    for window, label in transcriber(params, windows()):
+    labels = transcriber(params, windows())
+    timed = aligner.labels(params, labels) if aligner else ((*each, None) for each in labels)
+    for window, label, times in timed:
         assert isinstance(window, Window)
         if begun is None or window.is_first:
-            begun = _Begun(window.recording, Merge(transcriber.vocabulary), label.language)
-        heard(window.recording, begun.add(window, label.tokens))
+            merge = Merge(transcriber.vocabulary, label.language)
+            begun = _Begun(window.recording, merge, label.language)
+        heard(window.recording, begun.add(window, label.tokens, times))
         if window.is_last:
             yield begun.transcript(transcriber.config.timestamps)
 
@@ -68,10 +75,10 @@ class _Begun:
         self._segments: list[Segment] = []
         self._end = 0.0
 
-    def add(self, window: Window, tokens: list[int]) -> float:
+    def add(self, window: Window, tokens: list[int], times: TokenTimes | None) -> float:
         """Take the next window's tokens; -> the seconds of sound that it adds."""
         left, right = window.left / SAMPLE_RATE, window.right / SAMPLE_RATE
-        self._segments += self._merge.add(tokens, Stride(window.duration, left, right))
+        self._segments += self._merge.add(tokens, Stride(window.duration, left, right), times)
         before, self._end = self._end, window.end
         return self._end - before
 
@@ -87,7 +94,7 @@ def _timed(segments: list[Segment], duration: float) -> list[Segment]:
     for segment in segments:
         start = end if segment.start is None else segment.start
         end = max(start, duration) if segment.end is None else segment.end
-        timed.append(Segment(start, end, segment.text, segment.tokens))
+        timed.append(replace(segment, start=start, end=end))
     return timed
 
 
@@ -95,4 +102,5 @@ def _whole(segments: list[Segment], duration: float) -> list[Segment]:
     """All as one. (A model may write timestamps where it was asked for none.)"""
     text = "".join(segment.text for segment in segments)
     tokens = [token for segment in segments for token in segment.tokens]
-    return [Segment(0.0, duration, text, tokens)] if segments else []
+    words = [word for segment in segments for word in segment.words or []] or None
+    return [Segment(0.0, duration, text, tokens, words)] if segments else []

@@ -32,7 +32,7 @@ def vtt(transcript: Transcript) -> str:
 
 
 def as_dict(transcript: Transcript) -> dict[str, Any]:
-    """What the JSON file holds; times in seconds."""
+    """What the JSON file holds; times in seconds, of words where they are known."""
     return {
         "source": transcript.recording.corpus,
         "id": transcript.recording.id,
@@ -45,10 +45,27 @@ def as_dict(transcript: Transcript) -> dict[str, Any]:
                 "end": segment.end,
                 "language": transcript.language,
                 "text": segment.text.strip(),
+                **_words(segment),
             }
             for segment in _spoken(transcript)
         ],
     }
+
+
+def _words(segment: Segment) -> dict[str, Any]:
+    """Nothing where they were not asked for."""
+    if segment.words is None:
+        return {}
+    words = [
+        {
+            "word": word.text.strip(),
+            "start": word.start,
+            "end": word.end,
+            "probability": round(word.probability, 4),
+        }
+        for word in segment.words
+    ]
+    return {"words": words}
 
 
 def as_json(transcript: Transcript) -> str:

@@ -1,21 +1,20 @@
 """Tokens of overlapping windows -> one text, and its segments where there are timestamps.
 
-The merge of transformers (`_decode_asr` and `_find_longest_common_sequence` of
-models/whisper/tokenization_whisper.py), its oddities included, so that texts compare; it is held to
-the same segments by tests/longform/test_merge.py.
+The merge of transformers (`_decode_asr` of models/whisper/tokenization_whisper.py), its oddities
+included, so that texts compare; it is held to the same segments by tests/longform/test_merge.py.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from distil_jax.data.audio import MAX_SECONDS
+from distil_jax.labelling.alignment.aligner import TokenTimes
+from distil_jax.labelling.alignment.words import TokenTime, timed_words
+from distil_jax.longform.overlap import Tokens, merge_tokens
 from distil_jax.longform.transcript import Segment
 from distil_jax.models.vocabulary import Vocabulary
 
 _STEP = 0.02  # s between two timestamps
-_LONG = 10_000  # a token more of overlap is worth a 10,000th: of two equal shares the longer wins
 
 
 class Stride(NamedTuple):
@@ -26,45 +25,6 @@ class Stride(NamedTuple):
     right: float
 
 
-def merge_tokens(sequences: Sequence[Sequence[int]]) -> list[int]:
-    """Token sequences of windows in order, each overlapping the one before -> one sequence.
-
-    The end of what is there is laid over the beginning of the next at every shift. The best has the
-    largest share of equal tokens, and at least two; it is cut in its middle: the left sequence is
-    trusted before, the right one after. Without such a shift they stand one after the other.
-    """
-    merged: list[int] = []
-    left = list(sequences[0])
-    for following in sequences[1:]:
-        right = list(following)
-        left_middle, right_middle = _cut(left, right)
-        merged += left[:left_middle]
-        left = right[right_middle:]
-    return merged + left
-
-
-def _cut(left: list[int], right: list[int]) -> tuple[int, int]:
-    """Where `left` ends and `right` goes on: the middle of the best overlap.
-
-    At shift i the last i tokens of `left` lie over the first i of `right`; what hangs over at an
-    end has no counterpart. Score: equal tokens / i + i / 10000.
-    """
-    lengths = len(left), len(right)
-    if not all(lengths):
-        return len(left), 0
-    shifts = np.arange(1, sum(lengths))
-    a, b = np.nonzero(np.array(left)[:, None] == np.array(right))
-    equal = np.bincount(len(left) - a + b, minlength=sum(lengths))[1:]
-    scores = np.where(equal > 1, equal / shifts + shifts / _LONG, 0.0)
-    best = int(np.argmax(scores))
-    if scores[best] == 0.0:
-        return len(left), 0
-    shift = best + 1
-    left_range = max(0, len(left) - shift), min(len(left), sum(lengths) - shift)
-    right_range = max(0, shift - len(left)), min(len(right), shift)
-    return sum(left_range) // 2, sum(right_range) // 2
-
-
 class Merge:
     """The windows of one recording, added in order.
 
@@ -73,22 +33,29 @@ class Merge:
     Without any timestamps all is one segment, without start and end.
     """
 
-    def __init__(self, vocabulary: Vocabulary):
-        self._vocabulary = vocabulary
-        self._waiting: list[list[int]] = []  # tokens of a segment that is not closed yet, by window
+    def __init__(self, vocabulary: Vocabulary, language: str | None = None):
+        self._vocabulary, self._language = vocabulary, language
+        self._waiting: list[Tokens] = []  # tokens of a segment that is not closed yet, by window
         self._start: float | None = None  # of that segment
         self._offset = 0.0  # where the next window begins, its left stride left out
         self._skip = False  # the pair of a timestamp in the right stride, which comes next
 
-    def add(self, tokens: Sequence[int], stride: Stride) -> list[Segment]:
-        """The segments that this window closed. tokens: as decoded, special ones and all."""
+    def add(
+        self, tokens: Sequence[int], stride: Stride, timed: TokenTimes | None = None
+    ) -> list[Segment]:
+        """The segments that this window closed. tokens: as decoded, special ones and all.
+
+        timed: of the tokens, from the beginning of the window; then segments have words.
+        """
         names, closed = self._vocabulary, []
         self._offset -= stride.left
         times, (first, last) = _Times(tokens, names.first_timestamp), self._bounds(tokens, stride)
-        text: list[int] = []
+        known = _token_times(timed, self._offset) if timed else None
+        text = Tokens([], [])
         for place, token in enumerate(tokens):
             if token < names.end:
-                text.append(token)
+                text.ids.append(token)
+                text.times.extend([known[place]] if known else [])
             elif token >= names.first_timestamp:
                 time = round(times.next(place, self._offset), 2)
                 if last is not None and token >= last:
@@ -100,11 +67,11 @@ class Merge:
                 elif time != self._start:  # else a start that was written twice
                     self._waiting.append(text)
                     closed.append(self._close(time))
-                    text = []
+                    text = Tokens([], [])
         self._offset += stride.length - stride.right
-        if text:
+        if text.ids:
             self._waiting.append(text)
-        elif not any(self._waiting):
+        elif not any(each.ids for each in self._waiting):
             self._waiting, self._start = [], None
         return closed
 
@@ -113,8 +80,9 @@ class Merge:
         return [self._close(None)] if self._waiting else []
 
     def _close(self, end: float | None) -> Segment:
-        tokens = merge_tokens(self._waiting)
-        segment = Segment(self._start, end, self._vocabulary.decode(tokens), tokens)
+        ids, times = merge_tokens(self._waiting)
+        words = timed_words(self._vocabulary, ids, times, self._language) if times else None
+        segment = Segment(self._start, end, self._vocabulary.decode(ids), ids, words)
         self._waiting, self._start = [], None
         return segment
 
@@ -132,6 +100,14 @@ class Merge:
                 break
             last = token
         return stride.left / _STEP + zero, last
+
+
+def _token_times(timed: TokenTimes, offset: float) -> list[TokenTime]:
+    """From the beginning of the recording; a token begins where the one before ends."""
+    ends = [round(end + offset, 2) for end in timed.ends.tolist()]
+    starts = [round(offset, 2), *ends][: len(ends)]
+    probabilities = timed.probabilities.tolist()
+    return [TokenTime(*each) for each in zip(starts, ends, probabilities, strict=True)]
 
 
 class _Times:

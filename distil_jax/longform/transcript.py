@@ -7,6 +7,7 @@ from pathlib import Path
 from distil_jax.data.audio import BadAudio
 from distil_jax.data.quarantine import Quarantine
 from distil_jax.data.speech import Utterance, usable_audio
+from distil_jax.labelling.alignment.words import Word
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,14 @@ class Segment:
     """A stretch of speech: seconds into the recording, text as decoded (a leading space is kept).
 
     start, end: None where the model gave no timestamp; a Transcript's segments have both.
+    words: None where they were not asked for.
     """
 
     start: float | None
     end: float | None
     text: str
     tokens: list[int]
+    words: list[Word] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """A Whisper in CTranslate2's layout <-> config and state dict under Hugging Face names."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import product
 from typing import Any
 
 import numpy as np
 
 from distil_jax.errors import UserError
+from distil_jax.models.alignment_heads import upper_half
 from distil_jax.models.ctranslate2 import Variables
 from distil_jax.models.ctranslate2_names import KEY_BIAS, hf_names, variable_name
 
@@ -156,6 +156,6 @@ def converted_config(
     whisper/model.py: without any, faster-whisper has no word timestamps.
     """
     values = {ours: generation.get(theirs) or [] for ours, theirs in _CONFIG_FIELDS.items()}
-    upper = product(range(decoder_layers // 2, decoder_layers), range(decoder_heads))
+    upper = upper_half(decoder_layers, decoder_heads)
     values["alignment_heads"] = values["alignment_heads"] or [list(each) for each in upper]
     return {**values, "lang_ids": sorted(language_ids)}

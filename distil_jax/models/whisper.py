@@ -202,8 +202,15 @@ class DecoderBlock(nnx.Module):
 
     def __call__(self, x: jax.Array, encoded: jax.Array, mask: jax.Array) -> jax.Array:
         """x [b, t, d], encoded [b, s, d], mask [t, t] -> [b, t, d]."""
+        return self.attend_encoder(self.attend_tokens(x, mask), encoded)
+
+    def attend_tokens(self, x: jax.Array, mask: jax.Array) -> jax.Array:
+        """The first part of a call: what `attend_encoder` goes on with."""
         normed = self.attention_norm(x)
-        x = x + self.attention(normed, *self.attention.keys_values(normed), mask)
+        return x + self.attention(normed, *self.attention.keys_values(normed), mask)
+
+    def attend_encoder(self, x: jax.Array, encoded: jax.Array) -> jax.Array:
+        """The rest of a call."""
         x = x + self._attend_encoder(self.cross_norm(x), encoded)
         return x + self.mlp(self.mlp_norm(x))
 

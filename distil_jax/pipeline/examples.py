@@ -83,6 +83,18 @@ def _packed(session: Session, clips: list[Spoken]) -> list[Spoken]:
     return packs
 
 
+def labelled_clips(session: Session, count: int) -> list[tuple[Clip, list[int]]]:
+    """At most so many clips that the filter kept, from all over the data, and their labels."""
+    rows = [row for row in _kept_rows(session) if len(row["tokens"]) > 1]
+    sources = _sources(session)
+
+    def clip(row: dict) -> Clip:
+        return _clip(row, _samples(sources[row["corpus"]], row["utterance"], row["start"]))
+
+    chosen = rows[:: max(1, len(rows) // count)][:count]
+    return [(clip(row), row["tokens"]) for row in chosen]
+
+
 def _kept_rows(session: Session) -> list[dict]:
     scores = filter_scores(session, ["id", "corpus", "kept"])
     kept = {(row["corpus"], row["id"]) for row in scores if row["kept"]}

@@ -13,12 +13,12 @@ from distil_jax.export.student import Student
 from distil_jax.models.architecture import architecture_of
 from distil_jax.models.layers import Compute
 from distil_jax.models.log_mel import CLIP_SAMPLES
+from distil_jax.pipeline.alignment import find_alignment
 from distil_jax.pipeline.evaluate import evaluated
 from distil_jax.pipeline.label import all_labels
 from distil_jax.pipeline.session import Session
 from distil_jax.pipeline.train import train_fingerprint, trained_student
 from distil_jax.run import ONLY_STUDENT, fingerprint, read_json, write_json
-from distil_jax.students.layer_copy import spaced_layers
 
 
 def export_stage(session: Session) -> dict[str, Any]:
@@ -52,13 +52,14 @@ def _export(
 ) -> dict[str, Any]:
     config, folder = session.students[name], session.folder.of_student(name).export
     settings, vocabulary = session.config.export, session.teacher.vocabulary
+    alignment = find_alignment(session, name, params)
     student = Student(
         config,
         params,
         vocabulary,
         session.teacher.generation_config,
         model_card(_facts(session, name, params, step, evaluation)),
-        spaced_layers(session.teacher.config.decoder_layers, config.decoder_layers),
+        alignment.heads if alignment else None,
     )
     write_formats(folder, student, settings)
 
@@ -75,7 +76,12 @@ def _export(
         return model.decoder.logits(model.decoder(tokens, model.encode(noise)))
 
     verified = verify_formats(folder, student, settings, logits)
-    return {"folder": str(folder), "step": step, **verified}
+    return {
+        "folder": str(folder),
+        "step": step,
+        "alignment": alignment and alignment._asdict(),
+        **verified,
+    }
 
 
 def _facts(

@@ -13,6 +13,7 @@ from distil_jax.data.folders import ListCorpus
 from distil_jax.data.quarantine import Quarantine
 from distil_jax.data.speech import Corpus, SpeechConfig, open_corpus
 from distil_jax.errors import ConfigError, UserError
+from distil_jax.labelling.alignment.aligner import Aligner
 from distil_jax.labelling.draft import Draft, acceptance, check_vocabulary
 from distil_jax.labelling.settings import DRAFT_TOKENS, DecodeConfig
 from distil_jax.labelling.transcriber import Transcriber
@@ -20,8 +21,10 @@ from distil_jax.longform.chunked import transcribe_chunked
 from distil_jax.longform.formats import FORMATS, SUBTITLES, as_dict
 from distil_jax.longform.transcript import Recording, Transcript, recordings
 from distil_jax.longform.windows import chunk_and_stride
+from distil_jax.models.alignment_heads import alignment_heads
 from distil_jax.models.architecture import ModelConfig
 from distil_jax.models.pretrained import load_pretrained
+from distil_jax.pipeline.alignment import known_heads
 from distil_jax.pipeline.outputs import Outputs
 from distil_jax.pipeline.session import Session
 from distil_jax.pipeline.shares import Share
@@ -37,8 +40,8 @@ class TranscribeOptions:
     formats: of the files in the folder `output`; without a folder the result alone tells the texts.
     timestamps: decode with them; None: as the config's `evaluate.timestamps`, or where a format
     needs them. chunk_seconds: of a window. draft: what drafts for the model, "student" or a folder
-    of weights, and draft_tokens how many tokens at once. Raises ConfigError for what does not go
-    together.
+    of weights, and draft_tokens how many tokens at once. words: their times, too, in json or the
+    result. Raises ConfigError for what does not go together.
     """
 
     formats: Sequence[str] = ()
@@ -47,6 +50,7 @@ class TranscribeOptions:
     chunk_seconds: float = MAX_SECONDS
     draft: str | None = None
     draft_tokens: int = DRAFT_TOKENS
+    words: bool = False
 
     def __post_init__(self) -> None:
         chunk_and_stride(self.chunk_seconds)
@@ -57,6 +61,8 @@ class TranscribeOptions:
             raise ConfigError(f"--format {','.join(self.formats)}: give --output DIR for the files")
         if self.output is not None and self.output.exists() and not self.output.is_dir():
             raise ConfigError(f"--output {self.output}: expected a folder, got a file")
+        if self.words and self.output is not None and "json" not in self.formats:
+            raise ConfigError("--words: of the formats json alone holds them; give --format json")
         subtitles = SUBTITLES.intersection(self.formats)
         if self.timestamps is False and subtitles:
             raise ConfigError(
@@ -72,7 +78,7 @@ class TranscribeOptions:
     def decoding(self, config: DecodeConfig) -> DecodeConfig:
         """The config's way of decoding, with timestamps as they are wanted."""
         timed = SUBTITLES | {"json"}
-        wanted = config.timestamps or bool(timed.intersection(self.formats))
+        wanted = config.timestamps or self.words or bool(timed.intersection(self.formats))
         wanted = wanted if self.timestamps is None else self.timestamps
         return config.model_copy(update={"timestamps": wanted})
 
@@ -103,6 +109,7 @@ def transcribe_stage(
     if options.draft is not None:
         draft = _draft(session, options, model, student, transcriber.model, params)
         transcriber = replace(transcriber, draft=draft)
+    aligner = _aligner(transcriber, model) if options.words else None
     shares = {corpus.name: Share(corpus) for corpus in corpora}
     quarantine, rows = Quarantine(None), {name: [] for name in shares}
     known = session.teacher.vocabulary.codes
@@ -114,7 +121,7 @@ def transcribe_stage(
     with progress(total=_seconds(corpora), description="transcribe", unit="s of audio") as bar:
         placed, seconds = transcriber.place(params), _Seconds(bar)
         for transcript in transcribe_chunked(
-            transcriber, placed, found, quarantine, options.chunk_seconds, seconds.heard
+            transcriber, placed, found, quarantine, options.chunk_seconds, seconds.heard, aligner
         ):
             row = _told(transcript, outputs)
             rows[transcript.recording.corpus].append((transcript.recording.id, row))
@@ -171,15 +178,33 @@ def _model(
         return session.teacher_transcriber(decode), session.teacher.params
     if model == "student":
         name = _chosen(session, student)
-        params, _ = trained_student(session, name)
-        return session.transcriber(session.students[name], decode), params
+        params, step = trained_student(session, name)
+        transcriber = session.transcriber(session.students[name], decode)
+        return _with_heads(transcriber, known_heads(session, name, step)), params
     loaded = load_pretrained(model)
     if loaded.config.vocab_size != session.teacher.config.vocab_size:
         raise UserError(
             f"--model {model}: its vocabulary has {loaded.config.vocab_size} tokens, the config's "
             f"teacher {session.teacher.config.vocab_size}; give a config with a teacher of its kind"
         )
-    return session.transcriber(loaded.config, decode), loaded.params
+    transcriber = session.transcriber(loaded.config, decode)
+    return _with_heads(transcriber, loaded.generation_config.get("alignment_heads")), loaded.params
+
+
+def _with_heads(transcriber: Transcriber, heads: Sequence[Sequence[int]] | None) -> Transcriber:
+    """With alignment heads in place of the teacher's."""
+    changed = {**transcriber.generation_config, "alignment_heads": heads}
+    return replace(transcriber, generation_config=changed)
+
+
+def _aligner(transcriber: Transcriber, model: str) -> Aligner:
+    if model == "student" and not transcriber.generation_config["alignment_heads"]:
+        raise UserError(
+            "--words: no alignment heads are known of this student; run `distil-jax export` first, "
+            "which finds them (with export.alignment_clips)"
+        )
+    heads = alignment_heads(transcriber.generation_config, transcriber.model)
+    return Aligner(transcriber, heads)
 
 
 def _draft(

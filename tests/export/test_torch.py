@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from distil_jax.export.hugging_face import write_folder
+from distil_jax.models.alignment_heads import alignment_heads
 from distil_jax.models.pretrained import Pretrained, load_pretrained, name_table, to_state_dict
 from distil_jax.models.state_dict import lookup
 from distil_jax.models.tokenizer_files import read_tokenizer
@@ -51,11 +52,11 @@ def with_fewer_layers(model: Pretrained, kept: list[int]) -> Pretrained:
     )
 
 
-def export(folder: Path, model: Pretrained, kept: list[int] | None = None, **options: Any) -> None:
-    kept = list(range(model.config.decoder_layers)) if kept is None else kept
+def export(folder: Path, model: Pretrained, **options: Any) -> None:
     generation = model.generation_config
+    heads = alignment_heads(generation, model.config)
     write_folder(
-        folder, model.config, model.params, model.vocabulary, generation, "card", kept, **options
+        folder, model.config, model.params, model.vocabulary, generation, "card", heads, **options
     )
 
 
@@ -153,7 +154,7 @@ def test_the_files_of_older_transformers_hold_the_same_tokenizer(tmp_path):
 def test_students_of_real_models(tmp_path, locations, kept):
     teacher = real_model(locations)
     student = with_fewer_layers(teacher, kept)
-    export(tmp_path, student, kept)
+    export(tmp_path, student)
     theirs = in_torch(tmp_path, student)
     check_tokenizers(tmp_path, student)
     mel = features(teacher)

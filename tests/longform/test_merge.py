@@ -8,7 +8,9 @@ from transformers import WhisperTokenizer
 from transformers.models.whisper.tokenization_whisper import _find_longest_common_sequence
 
 from distil_jax.export.tokenizer_files import tokenizer_files
-from distil_jax.longform.merge import Merge, Stride, merge_tokens
+from distil_jax.labelling.alignment.aligner import TokenTimes
+from distil_jax.longform.merge import Merge, Stride
+from distil_jax.longform.overlap import Tokens, merge_tokens
 from distil_jax.longform.transcript import Segment
 from distil_jax.models.tokenizer_files import read_tokenizer
 from distil_jax.models.vocabulary import Vocabulary, make_vocabulary
@@ -57,13 +59,17 @@ def overlapping(rng: np.random.Generator, kinds: int, windows: int) -> list[list
     return cut
 
 
+def merged_ids(sequences: list[list[int]]) -> list[int]:
+    return merge_tokens([Tokens(ids, []) for ids in sequences]).ids
+
+
 @pytest.mark.parametrize("kinds", [2, 5, 50, 5000])
 def test_overlaps_are_merged_as_transformers_merges_them(kinds):
     rng = np.random.default_rng(kinds)
     shorter = 0
     for _ in range(120):
         sequences = overlapping(rng, kinds, int(rng.integers(1, 6)))
-        merged = merge_tokens(sequences)
+        merged = merged_ids(sequences)
         assert merged == _find_longest_common_sequence(sequences)
         shorter += len(merged) < sum(map(len, sequences))
     assert shorter > 60
@@ -71,10 +77,10 @@ def test_overlaps_are_merged_as_transformers_merges_them(kinds):
 
 def test_the_oddities_of_the_score():
     """One equal token is no overlap; of equal shares the longer overlap wins."""
-    assert merge_tokens([[1, 2, 3], [3, 4, 5]]) == [1, 2, 3, 3, 4, 5]
-    assert merge_tokens([[1, 2, 3], [2, 3, 4]]) == [1, 2, 3, 4]
-    assert merge_tokens([[7, 7, 7], [7, 7, 7]]) == [7, 7, 7]
-    assert merge_tokens([[], [1, 2], []]) == [1, 2]
+    assert merged_ids([[1, 2, 3], [3, 4, 5]]) == [1, 2, 3, 3, 4, 5]
+    assert merged_ids([[1, 2, 3], [2, 3, 4]]) == [1, 2, 3, 4]
+    assert merged_ids([[7, 7, 7], [7, 7, 7]]) == [7, 7, 7]
+    assert merged_ids([[], [1, 2], []]) == [1, 2]
 
 
 def written(rng: np.random.Generator, names: Vocabulary, seconds: float, anew: bool) -> list[int]:
@@ -139,6 +145,46 @@ def test_any_tokens_at_all(both, seed):
         windows = strides(rng, int(rng.integers(1, 6)))
         outputs = [(rng.choice(kinds, rng.integers(0, 40)).tolist(), s) for s in windows]
         assert ours(vocabulary, outputs) == theirs(tokenizer, outputs)
+
+
+def times_of(rng: np.random.Generator, tokens: list[int], seconds: float) -> TokenTimes:
+    """When tokens end: in order, and at times together."""
+    ends = np.sort(rng.integers(0, int(seconds / 0.02) // 3 + 1, len(tokens))) * 0.06
+    return TokenTimes(ends.astype(np.float32), rng.random(len(tokens)))
+
+
+@pytest.mark.parametrize("ruled", [False, True])
+@pytest.mark.parametrize("seed", range(2))
+def test_words_are_those_of_transformers(both, ruled, seed):
+    """Only tokens whose times allow it are taken for the same, and keep their own."""
+    rng = np.random.default_rng(seed)
+    vocabulary, tokenizer = both
+    zero = vocabulary.first_timestamp
+    kinds = [*range(250, 260), *range(300, 306), *range(zero, zero + 1501, 150), vocabulary.end]
+    count = differ = 0
+    for _ in range(150):
+        outputs = []
+        for stride in strides(rng, int(rng.integers(1, 6))):
+            tokens = rng.choice(kinds, rng.integers(0, 40)).tolist()
+            tokens = written(rng, vocabulary, stride.length, False) if ruled else tokens
+            outputs.append((tokens, stride, times_of(rng, tokens, stride.length)))
+        given = [
+            {"tokens": np.array([t]), "stride": tuple(s), "token_timestamps": times.ends[None]}
+            for t, s, times in outputs
+        ]
+        _, expected = tokenizer._decode_asr(
+            given, return_timestamps="word", return_language=False, time_precision=0.02
+        )
+        merge = Merge(vocabulary, "en")
+        segments = [each for output in outputs for each in merge.add(*output)] + merge.finish()
+        words = [word for segment in segments for word in segment.words or []]
+        found = [{"text": w.text, "timestamp": (w.start, w.end)} for w in words]
+        assert found == expected["chunks"]
+        count += len(words)
+        plain = ours(vocabulary, [(t, s) for t, s, _ in outputs])
+        differ += [s.text for s in segments] != [text for *_, text in plain]
+    assert count > 600
+    assert ruled or differ > 3, "times changed no merge"
 
 
 def test_without_timestamps_all_is_one_segment(both):

@@ -75,6 +75,10 @@ def test_a_transcript_beside_its_recording_is_spared(tmp_path):
             {"formats": ["vtt"], "output": Path("o"), "timestamps": False},
             "--no-timestamps: vtt is made of times",
         ),
+        (
+            {"formats": ["srt"], "output": Path("o"), "words": True},
+            "--words: of the formats json alone holds them",
+        ),
         ({"chunk_seconds": 40.0}, "chunks of 40 s: expected 1 to 30 seconds"),
         ({"output": Path(__file__)}, "expected a folder, got a file"),
     ],

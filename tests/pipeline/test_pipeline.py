@@ -312,6 +312,30 @@ def test_transcripts_become_files(whole, tmp_path):
     assert {"source", "id", "start", "end", "language", "text"} >= {*printed["segments"][0]}
 
 
+def test_words_are_timed_by_heads_that_were_found(whole, tmp_path):
+    """The student's one layer has none of the teacher's heads; the export names its own."""
+    folder, result = whole
+    exported = json.loads((folder / "export" / "generation_config.json").read_text())
+    heads = result["export"]["alignment"]["heads"]
+    assert exported["alignment_heads"] == [list(head) for head in heads] != []
+    assert all(layer == 0 for layer, _ in heads)
+    write_sounds(tmp_path / "talks", [45.0, 1.0], texts=False)
+    made = {"formats": ["json"], "output": tmp_path / "texts", "words": True}
+    for model in ("student", "teacher", str(folder / "export")):
+        pipeline.transcribe(load_config(folder), [tmp_path / "talks"], model, **made)
+        for segment in json.loads((tmp_path / "texts" / "0.json").read_text())["segments"]:
+            words = segment["words"]
+            assert "".join(word["word"] for word in words).split() == segment["text"].split()
+            assert all(0 <= word["start"] <= word["end"] <= 45 for word in words)
+            assert all(0 <= word["probability"] <= 1 for word in words)
+
+
+def test_words_of_a_student_without_known_heads_are_refused(run, tmp_path):
+    (run / "export.json").unlink()
+    with pytest.raises(UserError, match="--words: no alignment heads are known of this student"):
+        pipeline.transcribe(load_config(run), [tmp_path], "student", words=True)
+
+
 def test_each_label_stands_once(whole):
     shards = sorted((whole[0] / "labels" / "noises").glob("*.parquet"))
     ids = [id for shard in shards for id in pq.read_table(shard)["id"].to_pylist()]

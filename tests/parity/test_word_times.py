@@ -1,0 +1,152 @@
+"""Words of real recordings: those of transformers' pipeline, at its times; and a student's.
+
+The pipeline is held to what we do: greedy, and one clip at a time, because it aligns a clip
+together with the padding that its batch puts behind it. It is not told to hear each window only
+once (as in test_chunked.py): then it counts the prompt among the tokens, but not among their times,
+and every word gets the times of a later one. Clips that end with a timestamp are heard once anyhow.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from distil_jax.data.audio import SAMPLE_RATE, read_audio
+from distil_jax.data.quarantine import Quarantine
+from distil_jax.labelling.alignment.aligner import Aligner, Spoken
+from distil_jax.labelling.alignment.heads import find_heads
+from distil_jax.labelling.alignment.words import Word
+from distil_jax.labelling.decoding import Decoding
+from distil_jax.labelling.settings import DecodeConfig
+from distil_jax.labelling.transcriber import Transcriber
+from distil_jax.longform.chunked import transcribe_chunked
+from distil_jax.longform.transcript import Recording
+from distil_jax.mesh import MeshConfig, make_mesh
+from distil_jax.models.alignment_heads import alignment_heads
+from distil_jax.models.architecture import ModelConfig
+from distil_jax.models.layers import Compute
+from tests.real_models import compiled_well, model, of_transformers
+from tests.transcribed import recordings
+
+pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+BATCH, NEW_TOKENS = 3, 200
+CLIPS = 5
+
+well = pytest.fixture(scope="module", autouse=True)(compiled_well)
+
+
+@pytest.fixture(scope="module")
+def pipelines(tmp_path_factory):
+    """name -> the pipeline of transformers."""
+
+    @cache
+    def load(name: str) -> Any:
+        network, processor = of_transformers(name, tmp_path_factory.mktemp(name))
+        return transformers.AutomaticSpeechRecognitionPipeline(
+            model=network,
+            tokenizer=processor.tokenizer,
+            feature_extractor=processor.feature_extractor,
+            device="cpu",
+        )
+
+    return load
+
+
+def decoding(name: str, shape: ModelConfig | None = None, kind: Any = Transcriber) -> Any:
+    ours, mesh = model(name), MeshConfig(shape=(1, 1, 1))
+    return kind(
+        model=shape or ours.config,
+        vocabulary=ours.vocabulary,
+        generation_config=ours.generation_config,
+        config=DecodeConfig(
+            batch_size=BATCH, max_new_tokens=NEW_TOKENS, timestamps=True, language="en"
+        ),
+        mesh=make_mesh(mesh, jax.devices()[:1]),
+        rules=mesh.rules,
+        compute=Compute(),
+    )
+
+
+def files(repository: Path) -> list[Path]:
+    return sorted((repository / "distil_jax/quickstart/test").glob("*.opus"))[:CLIPS]
+
+
+def ours_of(name: str, paths: list[Path]) -> list[list[Word]]:
+    transcriber, ours, quarantine = decoding(name), model(name), Quarantine(None)
+    aligner = Aligner(transcriber, alignment_heads(ours.generation_config, ours.config))
+    heard = [Recording("a", path.name, path) for path in paths]
+    params = transcriber.place(ours.params)
+    found = transcribe_chunked(transcriber, params, heard, quarantine, aligner=aligner)
+    return [[word for s in each.segments for word in s.words or []] for each in found]
+
+
+def theirs_of(pipeline: Any, path: Path, multilingual: bool) -> list[dict]:
+    told = {"language": "en", "task": "transcribe"} if multilingual else {}
+    return pipeline(
+        {"raw": read_audio(path), "sampling_rate": SAMPLE_RATE},
+        chunk_length_s=30,
+        ignore_warning=True,
+        batch_size=1,
+        return_timestamps="word",
+        generate_kwargs={"max_new_tokens": NEW_TOKENS, "num_beams": 1, **told},
+    )["chunks"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tiny.en", "base"])
+def test_words_and_times(name, pipelines, repository):
+    paths, differences = files(repository), []
+    multilingual = model(name).vocabulary.is_multilingual
+    for path, ours in zip(paths, ours_of(name, paths), strict=True):
+        theirs = theirs_of(pipelines(name), path, multilingual)
+        assert [word.text for word in ours] == [word["text"] for word in theirs]
+        times = [word["timestamp"] for word in theirs]
+        differences += [
+            abs(a - b)
+            for w, t in zip(ours, times, strict=True)
+            for a, b in zip((w.start, w.end), t, strict=True)
+        ]
+        assert all(0 < word.probability <= 1 for word in ours)
+    print(
+        f"\n{name}: {len(differences) // 2} words; difference to transformers: median "
+        f"{np.median(differences):.3f} s, mean {np.mean(differences):.4f} s, most "
+        f"{max(differences):.2f} s"
+    )
+    assert len(differences) > 60
+    assert np.median(differences) <= 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", [[0, 1, 2, 3], [0, 5]])
+def test_heads_of_a_student_of_copied_layers(kept):
+    """Of base, whose heads stand in its layers 3 to 5: without training, as students are born."""
+    teacher, clips = model("base"), recordings(CLIPS)
+    transcriber = decoding("base")
+    params = transcriber.place(teacher.params)
+    labels = [label for _, label in transcriber(params, clips)]
+    spoken = [
+        Spoken(clip.samples, transcriber.prompt("en"), label.tokens)
+        for clip, label in zip(clips, labels, strict=True)
+    ]
+    named = alignment_heads(teacher.generation_config, teacher.config)
+    known = [times.ends for times in Aligner(transcriber, named)(params, spoken)]
+    shape = teacher.config.model_copy(update={"decoder_layers": len(kept)})
+    blocks = jax.tree.map(lambda a: a[np.array(kept)], teacher.params["decoder"]["blocks"])
+    newborn = {**teacher.params, "decoder": {**teacher.params["decoder"], "blocks": blocks}}
+    student = decoding("base", shape, Decoding)
+    placed = student.place(newborn)
+    found = find_heads(student, placed, spoken, known)
+    unfit = alignment_heads(teacher.generation_config, shape)
+    default = [times.ends for times in Aligner(student, unfit)(placed, spoken)]
+    apart = np.concatenate([np.abs(a - b)[:-1] for a, b in zip(default, known, strict=True)])
+    print(
+        f"\nlayers {kept} of base: heads {found.heads}, median difference to the teacher "
+        f"{found.difference:.2f} s; of all heads of the upper half {np.median(apart):.2f} s"
+    )
+    assert found.difference <= 0.1
+    assert found.difference <= np.median(apart)
