@@ -20,13 +20,14 @@ from distil_jax.mesh import Rules, replicated, split_batch
 from distil_jax.models.architecture import ModelConfig, architecture_of
 from distil_jax.models.generate import Decoded, Sampling, detect_language, generate
 from distil_jax.models.layers import Compute
-from distil_jax.models.log_mel import CLIP_SAMPLES
+from distil_jax.models.log_mel import CLIP_SAMPLES, Excerpt
 from distil_jax.models.quantized import WeightDtype, storage, store
 from distil_jax.models.token_rules import TokenRules
 from distil_jax.models.vocabulary import Vocabulary
 from distil_jax.models.whisper import Decoder
 
 DETECT = -1  # stands in a prompt where the language is to be detected
+PADDING = -2  # stands before a prompt with less earlier text than its batch has room for
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,10 +80,15 @@ class Decoding:
         def array(dtype: Any, *sides: int) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((self.batch_size, *sides), dtype, sharding=rows)
 
-        prompt = len(self.prompt(next(iter(self.vocabulary.codes))))
+        prompt = array(jnp.int32, self.prefix_length)
         return self.decoder(detect=False).lower(
-            params, array(jnp.float32, CLIP_SAMPLES), array(jnp.int32, prompt), array(jnp.bool_)
+            params, array(jnp.float32, CLIP_SAMPLES), prompt, array(jnp.bool_)
         )
+
+    @cached_property
+    def prefix_length(self) -> int:
+        """How many tokens of a prompt are no earlier text: the start token and those after it."""
+        return len(self.prompt(next(iter(self.vocabulary.codes))))
 
     def prompt(self, language: str | None) -> list[int]:
         """The tokens that decoding starts from, with a place holder where language is unknown."""
@@ -110,12 +116,12 @@ class Decoding:
         )
 
     def start(
-        self, params: dict, arrays: tuple[jax.Array, ...], detect: bool
+        self, params: dict, arrays: tuple[jax.Array | Excerpt, ...], detect: bool
     ) -> tuple[Decoded, jax.Array]:
         """Send a batch off; -> what becomes of it, and the prompts [b, p] with their languages.
 
-        arrays: samples [b, 480000], prompts [b, p] and which rows are wanted [b]; where tokens are
-        to be drawn, also the fields of Sampling.
+        arrays: samples [b, 480000] or an Excerpt, prompts [b, p] and which rows are wanted [b];
+        where tokens are to be drawn, also the fields of Sampling.
         """
         known = len(self._decoders)
         started = self.decoder(detect)(params, *arrays)
@@ -142,26 +148,28 @@ class Decoding:
     def _make_decoder(self, detect: bool) -> Callable:
         def decode(
             params: dict,
-            samples: jax.Array,
+            sound: jax.Array | Excerpt,
             prompt: jax.Array,
             wanted: jax.Array,
             *drawn: jax.Array,
         ):
             model = architecture_of(self.model).bind(self.model, self.compute, params)
-            room = self.model.max_target_positions - prompt.shape[1]
-            encoded = model.encode(samples)
+            encode = model.encode_excerpt if isinstance(sound, Excerpt) else model.encode
+            encoded = encode(sound)
             if detect:
                 found = self._detect(model.decoder, encoded)
                 prompt = jnp.where(prompt == DETECT, found[:, None], prompt)
+            start = prompt.shape[1] - self.prefix_length
             decoded = generate(
                 model.decoder,
                 encoded,
-                prompt,
-                0,
+                jnp.where(prompt == PADDING, self.vocabulary.end, prompt),
+                start,
                 self.token_rules,
-                min(self.config.max_new_tokens, room),
+                min(self.config.max_new_tokens, self.model.max_target_positions - prompt.shape[1]),
                 wanted,
                 Sampling(*drawn) if drawn else None,
+                jnp.sum(prompt == PADDING, axis=1) if start else None,
             )
             return decoded, prompt
 
@@ -175,7 +183,7 @@ class Decoding:
         """function(params, *arrays of [b, ...]) -> [b, ...], on each device for its own rows."""
         rows = self.rules.spec(["batch"])
 
-        def mapped(params: dict, *arrays: jax.Array) -> Any:
+        def mapped(params: dict, *arrays: jax.Array | Excerpt) -> Any:
             return jax.shard_map(
                 function,
                 mesh=self.mesh,

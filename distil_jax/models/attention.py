@@ -100,7 +100,7 @@ def attend(
     """softmax(query keys^T / sqrt(k)) values, with the softmax in float32.
 
     query [b, h, t, k]; keys [b, h, k, s], which products with them want; values [b, h, s, k];
-    mask [t, s], True where a query may look. Returns [b, h, t, k] in the dtype of `values`.
+    mask [t, s] or [b, 1, t, s], True where a query may look. Returns [b, h, t, k] in the dtype of `values`.
     """
     if kernel == "splash" and mask is None:
         return splash_attend(query, keys, values)
@@ -137,8 +137,9 @@ def _block_by_block(
     query = jnp.pad(query, ((0, 0), (0, 0), (0, more), (0, 0)))
     query = query.reshape(batch, heads, blocks, _QUERY_BLOCK, width).transpose(2, 0, 1, 3, 4)
     if mask is not None:
-        mask = jnp.pad(mask, ((0, more), (0, 0)), constant_values=True)
-        mask = mask.reshape(blocks, _QUERY_BLOCK, -1)
+        clips = mask.shape[:-2]  # none where one mask is that of all
+        mask = jnp.pad(mask, [(0, 0)] * len(clips) + [(0, more), (0, 0)], constant_values=True)
+        mask = jnp.moveaxis(mask.reshape(*clips, blocks, _QUERY_BLOCK, -1), -3, 0)
 
     def one_block(inputs: tuple[jax.Array, jax.Array | None]) -> jax.Array:
         query, mask = inputs
