@@ -111,8 +111,8 @@ def test_transcribe_takes_recordings_and_a_model(pipeline: Calls):
     invoke("transcribe", "x.yaml", "--audio", "a.mp3", "--model", "teacher", "--audio", "b", "a=1")
     [(called, config, *rest, options)] = pipeline
     assert (called, rest) == ("transcribe", [[Path("a.mp3"), Path("b")], "teacher", None])
-    unsaid = {"formats": [], "output": None, "timestamps": None, "chunk_seconds": 30.0}
-    assert options == unsaid
+    unsaid = ("output", "timestamps", "chunk_seconds", "condition_on_previous")
+    assert options == {"formats": [], "long_form": "chunked", **dict.fromkeys(unsaid)}
     assert config.overrides == ["a=1"]
 
 
@@ -129,8 +129,19 @@ def test_transcribe_takes_formats_and_where_to(pipeline: Calls):
         "formats": ["srt", "vtt", "json"],
         "output": Path("texts"),
         "timestamps": False,
+        "long_form": "chunked",
         "chunk_seconds": 15.0,
+        "condition_on_previous": None,
     }
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_transcribe_takes_an_algorithm(pipeline: Calls, said: bool):
+    how = ("--long-form", "sequential", f"--{'' if said else 'no-'}condition-on-previous")
+    invoke("transcribe", "x.yaml", "--audio", "a.mp3", *how)
+    options = pipeline[0][-1]
+    assert (options["long_form"], options["condition_on_previous"]) == ("sequential", said)
+    assert invoke("transcribe", "x.yaml", "--audio", "a", "--long-form", "other").exit_code == 2
 
 
 def test_report_takes_the_folder_of_the_run(pipeline: Calls):

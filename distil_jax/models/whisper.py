@@ -194,7 +194,7 @@ class DecoderBlock(nnx.Module):
         encoded: jax.Array,
         reader: Reader,
         length: jax.Array,
-        padding: jax.Array | None,
+        padding: jax.Array | None = None,
     ) -> tuple[jax.Array, LayerCache]:
         """x [b, t, d] stands at positions `length` and after; earlier ones are in the cache."""
         normed = self.attention_norm(x)

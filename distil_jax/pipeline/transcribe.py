@@ -1,9 +1,9 @@
 """Recordings of the user's own, of any length, through a model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from distil_jax import processes
 from distil_jax.data.audio import MAX_SECONDS
@@ -16,6 +16,7 @@ from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.longform.chunked import transcribe_chunked
 from distil_jax.longform.formats import FORMATS, SUBTITLES, as_dict
+from distil_jax.longform.sequential import transcribe_sequential
 from distil_jax.longform.transcript import Recording, Transcript, recordings
 from distil_jax.longform.windows import chunk_and_stride
 from distil_jax.models.pretrained import load_pretrained
@@ -33,16 +34,20 @@ class TranscribeOptions:
 
     formats: of the files in the folder `output`; without a folder the result alone tells the texts.
     timestamps: decode with them; None: as the config's `evaluate.timestamps`, or where a format
-    needs them. chunk_seconds: of a window. Raises ConfigError for what does not go together.
+    or the sequential algorithm needs them. chunk_seconds: of the chunked algorithm's windows; None:
+    30. condition_on_previous: as in transcribe_sequential; None: it is not. Raises ConfigError for
+    what does not go together.
     """
 
     formats: Sequence[str] = ()
     output: Path | None = None
     timestamps: bool | None = None
-    chunk_seconds: float = MAX_SECONDS
+    long_form: Literal["chunked", "sequential"] = "chunked"
+    chunk_seconds: float | None = None
+    condition_on_previous: bool | None = None
 
     def __post_init__(self) -> None:
-        chunk_and_stride(self.chunk_seconds)
+        self._check_long_form()
         unknown = [form for form in self.formats if form not in FORMATS]
         if unknown:
             raise ConfigError(f"--format {unknown[0]}: expected some of {', '.join(FORMATS)}")
@@ -56,6 +61,28 @@ class TranscribeOptions:
                 f"--no-timestamps: {min(subtitles)} is made of times; leave one of the two out"
             )
 
+    def _check_long_form(self) -> None:
+        if self.long_form == "sequential":
+            if self.chunk_seconds is not None:
+                raise ConfigError(
+                    f"--chunk-seconds {self.chunk_seconds:g}: the windows of --long-form "
+                    f"sequential are 30 s long, and each begins where the text before it ends; "
+                    f"leave one of the two out"
+                )
+            if self.timestamps is False:
+                raise ConfigError(
+                    "--no-timestamps: --long-form sequential finds its way by them; leave one of "
+                    "the two out"
+                )
+        elif self.condition_on_previous is not None:
+            given = "" if self.condition_on_previous else "no-"
+            raise ConfigError(
+                f"--{given}condition-on-previous: windows of --long-form chunked are decoded side "
+                f"by side, and none comes before another; give --long-form sequential"
+            )
+        if self.chunk_seconds is not None:
+            chunk_and_stride(self.chunk_seconds)
+
     def outputs(self) -> Outputs | None:
         """The files to write."""
         if self.output is None:
@@ -67,7 +94,22 @@ class TranscribeOptions:
         timed = SUBTITLES | {"json"}
         wanted = config.timestamps or bool(timed.intersection(self.formats))
         wanted = wanted if self.timestamps is None else self.timestamps
+        wanted = wanted or self.long_form == "sequential"
         return config.model_copy(update={"timestamps": wanted})
+
+    def transcripts(
+        self,
+        transcriber: Transcriber,
+        params: dict,
+        found: Iterable[Recording],
+        quarantine: Quarantine,
+        heard: Callable[[Recording, float], None],
+    ) -> Iterator[Transcript]:
+        """Of what was found, by the algorithm that is wanted."""
+        given = transcriber, params, found, quarantine
+        if self.long_form == "sequential":
+            return transcribe_sequential(*given, bool(self.condition_on_previous), heard)
+        return transcribe_chunked(*given, self.chunk_seconds or MAX_SECONDS, heard)
 
 
 def transcribe_stage(
@@ -98,8 +140,8 @@ def transcribe_stage(
     )
     with progress(total=_seconds(corpora), description="transcribe", unit="s of audio") as bar:
         placed, seconds = transcriber.place(params), _Seconds(bar)
-        for transcript in transcribe_chunked(
-            transcriber, placed, found, quarantine, options.chunk_seconds, seconds.heard
+        for transcript in options.transcripts(
+            transcriber, placed, found, quarantine, seconds.heard
         ):
             row = _told(transcript, outputs)
             rows[transcript.recording.corpus].append((transcript.recording.id, row))

@@ -76,6 +76,18 @@ def test_a_transcript_beside_its_recording_is_spared(tmp_path):
             "--no-timestamps: vtt is made of times",
         ),
         ({"chunk_seconds": 40.0}, "chunks of 40 s: expected 1 to 30 seconds"),
+        (
+            {"long_form": "sequential", "chunk_seconds": 25.0},
+            "--chunk-seconds 25: the windows of --long-form sequential are 30 s long",
+        ),
+        (
+            {"long_form": "sequential", "timestamps": False},
+            "--no-timestamps: --long-form sequential finds its way by them",
+        ),
+        (
+            {"condition_on_previous": False},
+            "--no-condition-on-previous: .*; give --long-form sequential",
+        ),
         ({"output": Path(__file__)}, "expected a folder, got a file"),
     ],
 )

@@ -311,6 +311,19 @@ def test_transcripts_become_files(whole, tmp_path):
     assert {"source", "id", "start", "end", "language", "text"} >= {*printed["segments"][0]}
 
 
+def test_transcripts_are_made_from_segment_to_segment(whole, tmp_path):
+    write_sounds(tmp_path / "talks", [45.0, 1.0], texts=False)
+    (tmp_path / "talks" / "manifest.jsonl").unlink()
+    how = {"long_form": "sequential", "condition_on_previous": True}
+    told = pipeline.transcribe(load_config(whole[0]), [tmp_path / "talks"], "student", **how)
+    assert [(row["id"], row["duration"]) for row in told["recordings"]] == [
+        ("0.wav", 45),
+        ("1.wav", 1),
+    ]
+    assert [row["id"] for row in told["set_aside"]] == ["bad.wav"]
+    assert all(segment["start"] <= segment["end"] for segment in told["segments"])
+
+
 def test_each_label_stands_once(whole):
     shards = sorted((whole[0] / "labels" / "noises").glob("*.parquet"))
     ids = [id for shard in shards for id in pq.read_table(shard)["id"].to_pylist()]
