@@ -1,8 +1,8 @@
 """Windows of recordings for the decoder, behind the text before them."""
 
-from dataclasses import dataclass, fields
-from functools import cached_property, partial
-from typing import Any, Self
+from dataclasses import dataclass, field, fields
+from threading import Lock
+from typing import Self
 
 import jax
 import numpy as np
@@ -13,6 +13,8 @@ from distil_jax.labelling.decoding import PADDING
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.longform.stream import Sound
 from distil_jax.models.log_mel import CLIP_SAMPLES, MARGIN, Excerpt, loudest
+
+_loudest = jax.jit(loudest, static_argnames="n_mels")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class PassageTranscriber(Transcriber):
     """Decodes passages, with timestamps. conditioned: whether there may be text before them."""
 
     conditioned: bool = False
+    # Several threads ask for the loudest frame, and the first has to compile it.
+    _one_by_one: Lock = field(default_factory=Lock, init=False, repr=False)
 
     @classmethod
     def of(cls, transcriber: Transcriber, conditioned: bool) -> Self:
@@ -49,11 +53,8 @@ class PassageTranscriber(Transcriber):
     def loudest(self, sound: Sound) -> float:
         """Of one excerpt: see log_mel.loudest."""
         row = jax.device_put((sound.samples[None], np.array([sound.frames], np.int32)))
-        return float(jax.device_get(self._loudest(*row))[0])
-
-    @cached_property
-    def _loudest(self) -> Any:
-        return jax.jit(partial(loudest, n_mels=self.model.n_mels))
+        with self._one_by_one:
+            return float(jax.device_get(_loudest(*row, n_mels=self.model.n_mels))[0])
 
     def _prompt_of(self, clip: Clip) -> list[int]:
         """Padded in front, so that all begin to be decoded at one place, by one program."""

@@ -32,8 +32,8 @@ def split(
 
     def segment(part: Sequence[int], start: int, end: int) -> Segment:
         """start, end: timestamps from the window's beginning on."""
-        times = (round((seek + _STEP * each) * FRAME_SECONDS, 2) for each in (start, end))
-        return Segment(*times, vocabulary.decode(part), list(part))
+        begin, stop = (round((seek + _STEP * each) * FRAME_SECONDS, 2) for each in (start, end))
+        return Segment(begin, stop, vocabulary.decode(part), list(part))
 
     cuts = [place for place, pair in enumerate(pairwise(stamps), start=1) if all(pair)]
     if not cuts:

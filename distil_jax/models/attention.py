@@ -100,7 +100,8 @@ def attend(
     """softmax(query keys^T / sqrt(k)) values, with the softmax in float32.
 
     query [b, h, t, k]; keys [b, h, k, s], which products with them want; values [b, h, s, k];
-    mask [t, s] or [b, 1, t, s], True where a query may look. Returns [b, h, t, k] in the dtype of `values`.
+    mask [t, s] or [b, 1, t, s], True where a query may look. Returns [b, h, t, k] in the dtype of
+    `values`.
     """
     if kernel == "splash" and mask is None:
         return splash_attend(query, keys, values)

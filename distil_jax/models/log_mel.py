@@ -4,7 +4,7 @@ Equal to transformers' WhisperFeatureExtractor to 1e-4 (tests/parity/test_log_me
 """
 
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ _BINS = _WINDOW // 2 + 1
 FRAMES = CLIP_SAMPLES // HOP
 # So much of what is around a clip its first and last frames reach into.
 MARGIN = _WINDOW // 2
+Array = Any  # of numpy on the host, of jax on the devices
 
 
 class Excerpt(NamedTuple):
@@ -29,9 +30,9 @@ class Excerpt(NamedTuple):
     recording, as `loudest` has it; frames [b] int32: how many there are, 3000 but at the end.
     """
 
-    samples: jax.Array
-    loudest: jax.Array
-    frames: jax.Array
+    samples: Array
+    loudest: Array
+    frames: Array
 
 
 @lru_cache

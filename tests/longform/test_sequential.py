@@ -1,4 +1,4 @@
-"""Recordings from window to window, through a transcriber that reads its tokens out of the samples."""
+"""Recordings, window by window, through a transcriber that reads its tokens out of the samples."""
 
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
@@ -241,7 +241,7 @@ def test_which_texts_are_poor_and_which_are_silence_is_as_in_transformers():
     from transformers import GenerationConfig
     from transformers.generation.logits_process import WhisperNoSpeechDetection
     from transformers.models.whisper.generation_whisper import WhisperGenerationMixin
-    from transformers.utils import ModelOutput
+    from transformers.utils.generic import ModelOutput
 
     limits = FallbackConfig()
     config = GenerationConfig(

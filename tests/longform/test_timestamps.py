@@ -96,7 +96,7 @@ def test_the_text_so_far_is_the_prompt_of_transformers():
     rng = np.random.default_rng(0)
     for _ in range(300):
         segments = [s for _ in range(3) for s in split(by_the_rules(rng), 0, 3000, NAMES)[0]]
-        [expected] = _pad_to_max_length(
+        padded: Any = _pad_to_max_length(
             [[{"tokens": torch.tensor(segment.tokens)} for segment in segments]],
             0,
             "cpu",
@@ -107,4 +107,4 @@ def test_the_text_so_far_is_the_prompt_of_transformers():
             timestamp_begin=ZERO,
         )
         ours = [token for segment in segments for token in as_prompt(segment, NAMES)]
-        assert [9, *ours[-20:]] == expected.tolist()
+        assert [[9, *ours[-20:]]] == padded.tolist()
