@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -122,7 +122,7 @@ for _stage in STAGES[_BEFORE_FILTER:]:
 
 @app.command(
     epilog="Example: distil-jax transcribe runs/quickstart --audio talk.mp3 --audio tapes/ "
-    "--format srt,json --output texts"
+    "--format srt,json --output texts --long-form sequential"
 )
 def transcribe(
     config: Config,
@@ -149,10 +149,25 @@ def transcribe(
         bool | None,
         typer.Option(help="Segments with their times; by default where a format has them."),
     ] = None,
+    long_form: Annotated[
+        Literal["chunked", "sequential"],
+        typer.Option(
+            help="How a long recording is heard. chunked: in windows that overlap, many at once, "
+            "which is fast. sequential: from segment to segment, as OpenAI's Whisper does; of "
+            "several recordings one window each at once."
+        ),
+    ] = "chunked",
     chunk_seconds: Annotated[
-        float,
-        typer.Option(help="Of the windows that a long recording is heard in; 1 to 30."),
-    ] = 30.0,
+        float | None,
+        typer.Option(help="Of the windows of --long-form chunked; 1 to 30.", show_default="30"),
+    ] = None,
+    condition_on_previous: Annotated[
+        bool | None,
+        typer.Option(
+            help="With --long-form sequential: the model reads the text so far before each window. "
+            "Names stay the same; so may a mistake. By default it does not."
+        ),
+    ] = None,
     draft: Annotated[
         str | None,
         typer.Option(
@@ -173,7 +188,11 @@ def transcribe(
         "formats": [form.strip() for each in formats or [] for form in each.split(",")],
         "output": output,
         "timestamps": timestamps,
-        "chunk_seconds": chunk_seconds,
+        "long_form": {
+            "algorithm": long_form,
+            "chunk_seconds": chunk_seconds,
+            "condition_on_previous": condition_on_previous,
+        },
         "draft": draft,
         "draft_tokens": draft_tokens,
         "words": words,

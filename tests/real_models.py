@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import pytest
 
+from distil_jax.data.audio import SAMPLE_RATE, read_audio
 from distil_jax.errors import UserError
 from distil_jax.export.hugging_face import write_folder
 from distil_jax.models.alignment_heads import alignment_heads
@@ -46,3 +47,36 @@ def of_transformers(name: str, folder: Path) -> tuple[Any, Any]:
     )
     loaded = transformers.WhisperForConditionalGeneration.from_pretrained(folder)
     return loaded.eval(), transformers.WhisperProcessor.from_pretrained(folder)
+
+
+def segments_of_transformers(
+    loaded: tuple[Any, Any], path: Path, previous: bool, **how: Any
+) -> list[tuple[float, float, str, list[int]]]:
+    """(start, end, text, tokens) of a whole recording's segments, by its sequential algorithm."""
+    import torch
+
+    network, processor = loaded
+    features = processor(
+        read_audio(path),
+        sampling_rate=SAMPLE_RATE,
+        return_tensors="pt",
+        truncation=False,
+        padding="longest",
+    ).input_features
+    with torch.no_grad():
+        found = network.generate(
+            features,
+            return_timestamps=True,
+            return_segments=True,
+            condition_on_prev_tokens=previous,
+            **{"temperature": 0.0, **how},
+        )
+    return [
+        (
+            round(float(segment["start"]), 2),
+            round(float(segment["end"]), 2),
+            processor.tokenizer.decode(segment["tokens"], skip_special_tokens=True),
+            segment["tokens"].tolist(),
+        )
+        for segment in found["segments"][0]
+    ]

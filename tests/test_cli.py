@@ -111,8 +111,10 @@ def test_transcribe_takes_recordings_and_a_model(pipeline: Calls):
     invoke("transcribe", "x.yaml", "--audio", "a.mp3", "--model", "teacher", "--audio", "b", "a=1")
     [(called, config, *rest, options)] = pipeline
     assert (called, rest) == ("transcribe", [[Path("a.mp3"), Path("b")], "teacher", None])
-    unsaid = {"formats": [], "output": None, "timestamps": None, "chunk_seconds": 30.0}
-    assert options == {**unsaid, "draft": None, "draft_tokens": 5, "words": False}
+    chunked = {"algorithm": "chunked", "chunk_seconds": None, "condition_on_previous": None}
+    unsaid = dict.fromkeys(("output", "timestamps", "draft"))
+    others = {"formats": [], "long_form": chunked, "draft_tokens": 5, "words": False}
+    assert options == {**others, **unsaid}
     assert config.overrides == ["a=1"]
 
 
@@ -130,11 +132,24 @@ def test_transcribe_takes_formats_and_where_to(pipeline: Calls):
         "formats": ["srt", "vtt", "json"],
         "output": Path("texts"),
         "timestamps": False,
-        "chunk_seconds": 15.0,
+        "long_form": {
+            "algorithm": "chunked",
+            "chunk_seconds": 15.0,
+            "condition_on_previous": None,
+        },
         "draft": "small",
         "draft_tokens": 3,
         "words": True,
     }
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_transcribe_takes_an_algorithm(pipeline: Calls, said: bool):
+    how = ("--long-form", "sequential", f"--{'' if said else 'no-'}condition-on-previous")
+    invoke("transcribe", "x.yaml", "--audio", "a.mp3", *how)
+    wanted = {"algorithm": "sequential", "chunk_seconds": None, "condition_on_previous": said}
+    assert pipeline[0][-1]["long_form"] == wanted
+    assert invoke("transcribe", "x.yaml", "--audio", "a", "--long-form", "other").exit_code == 2
 
 
 def test_report_takes_the_folder_of_the_run(pipeline: Calls):

@@ -4,9 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from distil_jax.data.audio import MAX_SECONDS
 from distil_jax.labelling.settings import DecodeConfig
-from distil_jax.longform.windows import SHORTEST_CHUNK
+from distil_jax.longform.settings import LongFormConfig
 from distil_jax.settings import Settings
 
 NoiseKind = Literal["white", "babble"]
@@ -55,13 +54,6 @@ class LatencyConfig(Settings):
     @classmethod
     def _each_once(cls, batches: tuple) -> tuple:
         return _distinct(batches)
-
-
-class LongFormConfig(Settings):
-    """How long recordings are heard: in overlapping windows, whose texts are merged."""
-
-    # Of a window; a sixth of it on each side is heard in its neighbour, too.
-    chunk_seconds: float = Field(default=MAX_SECONDS, ge=SHORTEST_CHUNK, le=MAX_SECONDS)
 
 
 class EvaluateConfig(DecodeConfig):

@@ -22,21 +22,23 @@ from distil_jax.mesh import Rules, replicated, split_batch
 from distil_jax.models.architecture import ModelConfig, architecture_of
 from distil_jax.models.generate import Decoded, Sampling, detect_language, generate
 from distil_jax.models.layers import Compute
-from distil_jax.models.log_mel import CLIP_SAMPLES
+from distil_jax.models.log_mel import CLIP_SAMPLES, Excerpt
 from distil_jax.models.quantized import WeightDtype, storage, store
 from distil_jax.models.speculative import DraftModel, speculate
 from distil_jax.models.token_rules import TokenRules
 from distil_jax.models.vocabulary import Vocabulary
-from distil_jax.models.whisper import Decoder
+from distil_jax.models.whisper import Decoder, Whisper
 
 DETECT = -1  # stands in a prompt where the language is to be detected
+PADDING = -2  # stands before a prompt with less earlier text than its batch has room for
 
 
 @dataclass(frozen=True, eq=False)
 class Decoding:
     """Decodes batches with any parameters of one model shape.
 
-    weights: how they lie on the devices. draft: the model that writes ahead, if there is one.
+    weights: how they lie on the devices. draft: the model that writes ahead, if there is one;
+    drafted: sums by the names of Speculation, of all that was decoded.
     """
 
     model: ModelConfig
@@ -48,8 +50,8 @@ class Decoding:
     compute: Compute
     weights: WeightDtype = "auto"
     draft: Draft | None = None
+    drafted: Counter[str] = field(default_factory=Counter, repr=False)
     _decoders: dict[bool, Callable] = field(default_factory=dict, init=False, repr=False)
-    _drafted: Counter[str] = field(default_factory=Counter, init=False, repr=False)
 
     @property
     def batch_size(self) -> int:
@@ -84,19 +86,21 @@ class Decoding:
         def array(dtype: Any, *sides: int) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((self.batch_size, *sides), dtype, sharding=rows)
 
-        prompt = len(self.prompt(next(iter(self.vocabulary.codes))))
+        prompt = array(jnp.int32, self.prefix_length)
         return self.decoder(detect=False).lower(
-            (params, None),
-            array(jnp.float32, CLIP_SAMPLES),
-            array(jnp.int32, prompt),
-            array(jnp.bool_),
+            (params, None), array(jnp.float32, CLIP_SAMPLES), prompt, array(jnp.bool_)
         )
 
     def take_drafted(self) -> Counter[str]:
-        """Sums by the names of Speculation since the last call; empty without a draft model."""
-        taken = Counter(self._drafted)
-        self._drafted.clear()
+        """What was drafted since the last call; empty without a draft model."""
+        taken = Counter(self.drafted)
+        self.drafted.clear()
         return taken
+
+    @cached_property
+    def prefix_length(self) -> int:
+        """How many tokens of a prompt are no earlier text: the start token and those after it."""
+        return len(self.prompt(next(iter(self.vocabulary.codes))))
 
     def prompt(self, language: str | None) -> list[int]:
         """The tokens that decoding starts from, with a place holder where language is unknown."""
@@ -124,12 +128,12 @@ class Decoding:
         )
 
     def start(
-        self, params: dict, arrays: tuple[jax.Array, ...], detect: bool
+        self, params: dict, arrays: tuple[jax.Array | Excerpt, ...], detect: bool
     ) -> tuple[Decoded, jax.Array]:
         """Send a batch off; -> what becomes of it, and the prompts [b, p] with their languages.
 
-        arrays: samples [b, 480000], prompts [b, p] and which rows are wanted [b]; where tokens are
-        to be drawn, also the fields of Sampling.
+        arrays: samples [b, 480000] or an Excerpt, prompts [b, p] and which rows are wanted [b];
+        where tokens are to be drawn, also the fields of Sampling.
         """
         known = len(self._decoders)
         started = self.decoder(detect)((params, self._draft_params), *arrays)
@@ -159,30 +163,31 @@ class Decoding:
     def _make_decoder(self, detect: bool) -> Callable:
         def decode(
             models: tuple[dict, dict | None],
-            samples: jax.Array,
+            sound: jax.Array | Excerpt,
             prompt: jax.Array,
             wanted: jax.Array,
             *drawn: jax.Array,
         ):
             params, drafting = models
             model = architecture_of(self.model).bind(self.model, self.compute, params)
-            room = self.model.max_target_positions - prompt.shape[1]
-            encoded = model.encode(samples)
+            encoded = _encode(model, sound)
             if detect:
                 found = self._detect(model.decoder, encoded)
                 prompt = jnp.where(prompt == DETECT, found[:, None], prompt)
+            start = prompt.shape[1] - self.prefix_length
             rest = (
                 encoded,
-                prompt,
-                0,
+                jnp.where(prompt == PADDING, self.vocabulary.end, prompt),
+                start,
                 self.token_rules,
-                min(self.config.max_new_tokens, room),
+                min(self.config.max_new_tokens, self.model.max_target_positions - prompt.shape[1]),
                 wanted,
                 Sampling(*drawn) if drawn else None,
+                jnp.sum(prompt == PADDING, axis=1) if start else None,
             )
             if drafting is None:
                 return generate(model.decoder, *rest), prompt
-            draft = self._draft_model(params, drafting, samples, encoded)
+            draft = self._draft_model(params, drafting, sound, encoded)
             return speculate(model.decoder, draft, *rest), prompt
 
         return self.mapped(decode)
@@ -198,14 +203,14 @@ class Decoding:
         return jax.device_put(stored, replicated(self.mesh))
 
     def _draft_model(
-        self, params: dict, own: dict, samples: jax.Array, encoded: jax.Array
+        self, params: dict, own: dict, sound: jax.Array | Excerpt, encoded: jax.Array
     ) -> DraftModel:
-        """encoded: what the teacher's encoder made of the samples; it may be the draft's, too."""
+        """encoded: what the teacher's encoder made of the sound; it may be the draft's, too."""
         assert self.draft is not None
         shared = "encoder" not in own
         whole = {"encoder": params["encoder"], **own}
         model = architecture_of(self.draft.model).bind(self.draft.model, self.compute, whole)
-        heard = encoded if shared else model.encode(samples)
+        heard = encoded if shared else _encode(model, sound)
         return DraftModel(model.decoder, heard, self.draft.tokens)
 
     def _detect(self, decoder: Decoder, encoded: jax.Array) -> jax.Array:
@@ -219,7 +224,7 @@ class Decoding:
         """
         rows = self.rules.spec(["batch"])
 
-        def mapped(params: Any, *arrays: jax.Array) -> Any:
+        def mapped(params: Any, *arrays: jax.Array | Excerpt) -> Any:
             return jax.shard_map(
                 function,
                 mesh=self.mesh,
@@ -229,3 +234,7 @@ class Decoding:
             )(params, *arrays)
 
         return jax.jit(mapped)
+
+
+def _encode(model: Whisper, sound: jax.Array | Excerpt) -> jax.Array:
+    return model.encode_excerpt(sound) if isinstance(sound, Excerpt) else model.encode(sound)

@@ -25,9 +25,15 @@ class Label:
 
     def is_poor(self, limits: FallbackConfig) -> bool:
         """Whether it calls for another try."""
-        guess = self.mean_logprob < limits.min_mean_logprob
-        silence = guess and self.no_speech_prob > limits.no_speech_prob
-        return (guess or self.compression_ratio > limits.max_compression_ratio) and not silence
+        repeats = self.compression_ratio > limits.max_compression_ratio
+        return (self._is_guess(limits) or repeats) and not self.is_silence(limits)
+
+    def is_silence(self, limits: FallbackConfig) -> bool:
+        """Whether it is a guess at what nobody said."""
+        return self._is_guess(limits) and self.no_speech_prob > limits.no_speech_prob
+
+    def _is_guess(self, limits: FallbackConfig) -> bool:
+        return self.mean_logprob < limits.min_mean_logprob
 
 
 def compression_ratio(text: str) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import sha256
+from typing import Any
 
 import jax
 import numpy as np
@@ -29,14 +30,23 @@ class Transcriber(Decoding):
         temperatures: tried one after the other until a text is good enough; None: greedily first,
         and then as the config's fallback says.
         """
-        if temperatures is None:
-            fallback = self.config.fallback
-            temperatures = (0.0, *(fallback.temperatures if fallback else ()))
         return in_order(
             done
             for window in windows(clips, self.batch_size)
-            for done in self._decode(params, window, temperatures)
+            for done in self.label(params, window, temperatures)
         )
+
+    def label(
+        self,
+        params: dict,
+        window: Iterable[Numbered],
+        temperatures: Sequence[float] | None = None,
+    ) -> Iterator[tuple[int, tuple[Clip, Label]]]:
+        """Numbered clips, all of which are in memory, with their labels, in any order."""
+        if temperatures is None:
+            fallback = self.config.fallback
+            temperatures = (0.0, *(fallback.temperatures if fallback else ()))
+        return self._decode(params, window, temperatures)
 
     def _decode(
         self, params: dict, window: Iterable[Numbered], temperatures: Sequence[float]
@@ -76,14 +86,13 @@ class Transcriber(Decoding):
         if running:
             yield from self._finish(*running, temperature)
 
-    def _prepare(self, clips: list[Clip], temperature: float) -> tuple[tuple[jax.Array, ...], bool]:
+    def _prepare(self, clips: list[Clip], temperature: float) -> tuple[tuple[Any, ...], bool]:
         """What `start` takes of a batch, filled up with rows that nobody wants."""
         filler = self.batch_size - len(clips)
-        prompts = [self.prompt(clip.language) for clip in clips]
-        samples = [clip.samples for clip in clips] + [np.zeros(0, np.float32)] * filler
+        prompts = [self._prompt_of(clip) for clip in clips]
         keys = [_key(clip.id) for clip in clips]
         host = (
-            pad_samples(samples, CLIP_SAMPLES),
+            self._sound_of(clips),
             np.array(prompts + prompts[-1:] * filler, np.int32),
             np.arange(self.batch_size) < len(clips),
             np.array(keys + keys[-1:] * filler, np.uint32),
@@ -93,6 +102,15 @@ class Transcriber(Decoding):
         arrays = jax.device_put(host, split_batch(self.mesh, self.rules))
         return (arrays if temperature else arrays[:3]), detect
 
+    def _prompt_of(self, clip: Clip) -> list[int]:
+        """Of the same length for every clip."""
+        return self.prompt(clip.language)
+
+    def _sound_of(self, clips: list[Clip]) -> Any:
+        """What `start` takes of a batch's sound, for as many rows as a batch has."""
+        filler = [np.zeros(0, np.float32)] * (self.batch_size - len(clips))
+        return pad_samples([clip.samples for clip in clips] + filler, CLIP_SAMPLES)
+
     def _finish(
         self,
         batch: list[Numbered],
@@ -101,14 +119,15 @@ class Transcriber(Decoding):
     ) -> Iterator[tuple[int, Clip, Label]]:
         decoded, prompts = jax.tree.map(np.asarray, started)
         if decoded.speculation is not None:
-            self._drafted.update(counted(decoded.speculation))
+            self.drafted.update(counted(decoded.speculation))
+        languages = prompts[:, 1 - self.prefix_length]  # behind the start token
         for row, (number, clip) in enumerate(batch):
             tokens = decoded.tokens[row, : decoded.lengths[row]].tolist()
             text = self.vocabulary.decode(tokens).strip()
             label = Label(
                 text=text,
                 tokens=tokens,
-                language=self._codes.get(int(prompts[row, 1])) if self._codes else "en",
+                language=self._codes.get(int(languages[row])) if self._codes else "en",
                 ended=bool(decoded.ended[row]),
                 mean_logprob=float(decoded.mean_logprob[row]),
                 mean_entropy=float(decoded.mean_entropy[row]),

@@ -46,7 +46,10 @@ class Architecture(Protocol):
         ...
 
     def bind(self, config: Any, compute: Compute, params: dict) -> Any:
-        """The model with these parameters: `encode`, `signals`, and a `decoder` to decode with."""
+        """The model with these parameters.
+
+        It has `encode`, `encode_excerpt`, `signals`, and a `decoder` to decode with.
+        """
         ...
 
     def encoder_flops(self, config: Any) -> Flops: ...

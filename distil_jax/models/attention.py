@@ -138,8 +138,9 @@ def _block_by_block(
     query = jnp.pad(query, ((0, 0), (0, 0), (0, more), (0, 0)))
     query = query.reshape(batch, heads, blocks, _QUERY_BLOCK, width).transpose(2, 0, 1, 3, 4)
     if mask is not None:
-        mask = jnp.pad(mask, ((0, more), (0, 0)), constant_values=True)
-        mask = mask.reshape(blocks, _QUERY_BLOCK, -1)
+        clips = mask.shape[:-2]  # none where one mask is that of all
+        mask = jnp.pad(mask, [(0, 0)] * len(clips) + [(0, more), (0, 0)], constant_values=True)
+        mask = jnp.moveaxis(mask.reshape(*clips, blocks, _QUERY_BLOCK, -1), -3, 0)
 
     def one_block(inputs: tuple[jax.Array, jax.Array | None]) -> jax.Array:
         query, mask = inputs

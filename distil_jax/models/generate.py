@@ -90,14 +90,16 @@ def generate(
     max_new_tokens: int,
     wanted: jax.Array,
     sampling: Sampling | None = None,
+    padding: jax.Array | None = None,
 ) -> Decoded:
     """Decode every row until all have ended: all that are wanted, on this device.
 
     encoded [b, s, d]; prompt [b, p] (the start token at `start_position`); wanted [b] bool, False
     for rows that only fill up the batch. sampling: None for the likeliest token at each step.
+    padding [b]: with so many tokens that do not count a row's prompt begins; None: no prompt does.
     """
     batch, prompt_length = prompt.shape
-    steps, cache = decoder.start(encoded, prompt_length + max_new_tokens)
+    steps, cache = decoder.start(encoded, prompt_length + max_new_tokens, padding)
     hidden, cache = decoder.extend(steps, prompt, cache)
     at_start = jax.nn.softmax(decoder.logits(hidden[:, start_position]), axis=-1)
 

@@ -4,6 +4,7 @@ Equal to transformers' WhisperFeatureExtractor to 1e-4 (tests/parity/test_log_me
 """
 
 from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +15,24 @@ from distil_jax.mesh import platform
 SAMPLE_RATE = 16_000
 CLIP_SAMPLES = 30 * SAMPLE_RATE
 _WINDOW = 400
-_HOP = 160
+HOP = 160
 _BINS = _WINDOW // 2 + 1
-FRAMES = CLIP_SAMPLES // _HOP
+FRAMES = CLIP_SAMPLES // HOP
+# So much of what is around a clip its first and last frames reach into.
+MARGIN = _WINDOW // 2
+Array = Any  # of numpy on the host, of jax on the devices
+
+
+class Excerpt(NamedTuple):
+    """30 s out of longer recordings, whose frames are those of the whole recordings' spectrograms.
+
+    samples [b, 480400]: with 200 of what is around them on each side; loudest [b]: of the whole
+    recording, as `loudest` has it; frames [b] int32: how many there are, 3000 but at the end.
+    """
+
+    samples: Array
+    loudest: Array
+    frames: Array
 
 
 @lru_cache
@@ -41,12 +57,41 @@ def log_mel(samples: jax.Array, n_mels: int) -> jax.Array:
 
     The range is cut at 8 decades below the clip's own maximum, then scaled to about [-1, 1].
     """
-    padded = jnp.pad(samples, ((0, 0), (_WINDOW // 2, _WINDOW // 2)), mode="reflect")
+    padded = jnp.pad(samples, ((0, 0), (MARGIN, MARGIN)), mode="reflect")
+    decades = _decades(padded, n_mels)
+    return _scaled(decades, decades.max(axis=(1, 2)))
+
+
+def excerpt_log_mel(excerpt: Excerpt, n_mels: int) -> jax.Array:
+    """-> [b, 3000, n_mels]: cut out of the whole recording's spectrogram, zeros after its end.
+
+    Zeros, which are no silence, are what OpenAI's and transformers' long-form decoding put there.
+    """
+    scaled = _scaled(_decades(excerpt.samples, n_mels), excerpt.loudest)
+    return jnp.where(_heard(excerpt.frames), scaled, 0.0)
+
+
+def loudest(samples: jax.Array, frames: jax.Array, n_mels: int) -> jax.Array:
+    """The maximum of an excerpt's `frames` before scaling. [b, 480400], [b] -> [b]."""
+    decades = _decades(samples, n_mels)
+    return jnp.where(_heard(frames), decades, -jnp.inf).max(axis=(1, 2))
+
+
+def _heard(frames: jax.Array) -> jax.Array:
+    """[b] -> [b, 3000, 1]"""
+    return (jnp.arange(FRAMES) < frames[:, None])[..., None]
+
+
+def _decades(padded: jax.Array, n_mels: int) -> jax.Array:
+    """[b, 480400] -> [b, 3000, n_mels]: the power in each mel band, as a power of ten."""
     power = _power_spectrum(padded)
     mel = jnp.matmul(power, mel_filters(n_mels), precision=jax.lax.Precision.HIGHEST)
-    decades = jnp.log10(jnp.maximum(mel, 1e-10))
-    floor = decades.max(axis=(1, 2), keepdims=True) - 8.0
-    return (jnp.maximum(decades, floor) + 4.0) / 4.0
+    return jnp.log10(jnp.maximum(mel, 1e-10))
+
+
+def _scaled(decades: jax.Array, loudest: jax.Array) -> jax.Array:
+    """[b, 3000, n_mels], [b] -> [b, 3000, n_mels]"""
+    return (jnp.maximum(decades, loudest[:, None, None] - 8.0) + 4.0) / 4.0
 
 
 def _power_spectrum(padded: jax.Array) -> jax.Array:
@@ -77,7 +122,7 @@ def _by_products(padded: jax.Array) -> tuple[jax.Array, jax.Array]:
     power of two takes a TPU's compiler a minute. Cosines are even and sines odd: so a frame is
     folded in the middle first, which halves the sums and their rounding.
     """
-    hops = padded[:, : (FRAMES + 2) * _HOP].reshape(padded.shape[0], -1, _HOP)
+    hops = padded[:, : (FRAMES + 2) * HOP].reshape(padded.shape[0], -1, HOP)
     frames = jnp.concatenate([hops[:, i : i + FRAMES] for i in range(3)], axis=-1)
     half = _WINDOW // 2
     head, tail = frames[..., 1:half], frames[..., _WINDOW - 1 : half : -1]

@@ -51,6 +51,7 @@ def speculate(
     max_new_tokens: int,
     wanted: jax.Array,
     sampling: Sampling | None = None,
+    padding: jax.Array | None = None,
 ) -> Decoded:
     """What `generate` makes of these arguments, in fewer passes of the teacher's decoder.
 
@@ -60,10 +61,10 @@ def speculate(
     """
     batch, length = prompt.shape
     room = length + max_new_tokens + draft.tokens + 1
-    steps, cache = decoder.start(encoded, room)
+    steps, cache = decoder.start(encoded, room, padding)
     hidden, cache = decoder.extend(steps, prompt, cache)
     at_start = jax.nn.softmax(decoder.logits(hidden[:, start_position]), axis=-1)
-    drafting, draft_cache = draft.decoder.start(draft.encoded, room)
+    drafting, draft_cache = draft.decoder.start(draft.encoded, room, padding)
     _, draft_cache = draft.decoder.extend(drafting, prompt, draft_cache)
 
     texts = jnp.full((batch, room), rules.end, jnp.int32).at[:, :length].set(prompt)

@@ -26,7 +26,7 @@ from distil_jax.models.layers import (
     stack,
     unstack,
 )
-from distil_jax.models.log_mel import log_mel
+from distil_jax.models.log_mel import Excerpt, excerpt_log_mel, log_mel
 from distil_jax.models.whisper_flops import decoder_flops as decoder_flops
 from distil_jax.models.whisper_flops import encoder_flops as encoder_flops
 from distil_jax.models.whisper_names import NAME_TABLE as NAME_TABLE
@@ -182,11 +182,13 @@ class Steps(NamedTuple):
     """What stays the same from token to token: blocks, and what they read [b, s, d].
 
     On a CPU the blocks are single; elsewhere there is one stack of them, compiled once.
+    padding [b]: with so many tokens each row begins that nothing looks at; None: no row does.
     """
 
     blocks: list["DecoderBlock"]
     readers: list[Reader]
     encoded: jax.Array
+    padding: jax.Array | None
 
 
 class DecoderBlock(nnx.Module):
@@ -222,27 +224,38 @@ class DecoderBlock(nnx.Module):
         encoded: jax.Array,
         reader: Reader,
         length: jax.Array,
+        padding: jax.Array | None = None,
     ) -> tuple[jax.Array, LayerCache]:
         """x [b, t, d] stands at positions `length` and after; earlier ones are in the cache."""
         normed = self.attention_norm(x)
         cache = cache.put(layer, length, self.attention.keys_values(normed))
         keys, values = cache.of(layer)
-        mask = jnp.arange(keys.shape[3]) <= positions_after(length, x.shape[1])[..., None]
+        places = jnp.arange(keys.shape[3])
+        mask = places <= positions_after(length, x.shape[1])[..., None]
         mask = mask[:, None] if length.ndim else mask
+        if padding is not None:
+            mask &= places >= padding[:, None, None, None]
         x = x + self.attention(normed, keys, values, mask)
-        x = x + self.cross_attention.read(self.cross_norm(x), encoded, reader)
+        normed = self.cross_norm(x)
+        if self._has_few_queries(x):
+            x = x + self.cross_attention.read(normed, encoded, reader)
+        else:
+            x = x + self._attend_encoder(normed, encoded)
         return x + self.mlp(self.mlp_norm(x)), cache
 
     def _attend_encoder(self, normed: jax.Array, encoded: jax.Array) -> jax.Array:
         attention = self.cross_attention
-        if on_one_cpu() and normed.shape[1] * attention.heads <= normed.shape[2]:
-            # For so few queries, products with all that the encoder made are fewer without keys.
+        if on_one_cpu() and self._has_few_queries(normed):
             return attention.read(normed, encoded, attention.reader(encoded.dtype))
 
         def attend(normed: jax.Array, encoded: jax.Array) -> jax.Array:
             return attention(normed, *attention.keys_values(encoded))
 
         return over_clips(attend, normed, encoded)
+
+    def _has_few_queries(self, x: jax.Array) -> bool:
+        """So that products with all that the encoder made are fewer without keys. x [b, t, d]."""
+        return x.shape[1] * self.cross_attention.heads <= x.shape[2]
 
 
 class Decoder(nnx.Module):
@@ -268,10 +281,13 @@ class Decoder(nnx.Module):
         mask = jnp.tril(jnp.ones((time, time), bool))
         return self._finish(apply_stack(self.blocks, x, self.compute.remat, encoded, mask))
 
-    def start(self, encoded: jax.Array, length: int) -> tuple[Steps, Cache]:
+    def start(
+        self, encoded: jax.Array, length: int, padding: jax.Array | None = None
+    ) -> tuple[Steps, Cache]:
         """What decoding token by token needs, and an empty cache.
 
-        encoded [b, s, d]; `length` is the most positions that will be decoded.
+        encoded [b, s, d]; `length` is the most positions that will be decoded, `padding` [b] how
+        many of them come before a row's first token.
         """
         count, heads = self.config.decoder_layers, self.config.decoder_heads
         single = on_one_cpu()
@@ -286,21 +302,22 @@ class Decoder(nnx.Module):
             return block.cross_attention.reader(encoded.dtype)
 
         readers = [reader(block) if single else over_layers(reader, block) for block in blocks]
-        return Steps(blocks, readers, encoded), Cache(layers, jnp.zeros((), jnp.int32))
+        return Steps(blocks, readers, encoded, padding), Cache(layers, jnp.zeros((), jnp.int32))
 
     def extend(self, steps: Steps, tokens: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
         """The next tokens [b, t] -> hidden [b, t, d] and the longer cache."""
         time = tokens.shape[1]
-        if cache.length.ndim:
-            last = self.config.max_target_positions - 1
-            at = jnp.minimum(positions_after(cache.length, time), last)
-            positions = self.positions[...][at]
-        else:
+        if steps.padding is None and not cache.length.ndim:
             positions = jax.lax.dynamic_slice_in_dim(self.positions[...], cache.length, time)
+        else:
+            padding = 0 if steps.padding is None else steps.padding[:, None]
+            places = positions_after(cache.length, time) - padding
+            last = self.config.max_target_positions - 1
+            positions = self.positions[...][jnp.clip(places, 0, last)]
         x = self._embed(tokens, positions)
         layers = []
         for block, reader, layer in zip(steps.blocks, steps.readers, cache.layers, strict=True):
-            x, layer = self._extend(block, reader, x, layer, steps.encoded, cache.length)
+            x, layer = self._extend(block, reader, x, layer, steps, cache.length)
             layers.append(layer)
         return self._finish(x), Cache(layers, cache.length + time)
 
@@ -310,18 +327,19 @@ class Decoder(nnx.Module):
         reader: Reader,
         x: jax.Array,
         cache: LayerCache,
-        encoded: jax.Array,
+        steps: Steps,
         length: jax.Array,
     ) -> tuple[jax.Array, LayerCache]:
         """Through one block, or one after the other through all of a stack."""
+        encoded, padding = steps.encoded, steps.padding
         if on_one_cpu():
-            return block.extend(x, cache, 0, encoded, reader, length)
+            return block.extend(x, cache, 0, encoded, reader, length, padding)
         graph, state = nnx.split(block)
 
         def body(layer: jax.Array, carry: tuple[jax.Array, LayerCache]):
             one, own = jax.tree.map(lambda a: a[layer], (state, reader))
             x, cache = carry
-            return nnx.merge(graph, one).extend(x, cache, layer, encoded, own, length)
+            return nnx.merge(graph, one).extend(x, cache, layer, encoded, own, length, padding)
 
         return jax.lax.fori_loop(0, self.config.decoder_layers, body, (x, cache))
 
@@ -349,6 +367,14 @@ class Whisper(nnx.Module):
     def encode(self, samples: jax.Array) -> jax.Array:
         """16 kHz samples of whole clips [b, 480000] -> hidden states [b, 1500, d]."""
         return over_clips(lambda clips: self.encoder(log_mel(clips, self.config.n_mels)), samples)
+
+    def encode_excerpt(self, excerpt: Excerpt) -> jax.Array:
+        """30 s out of longer recordings -> hidden states [b, 1500, d]."""
+
+        def encode(*parts: jax.Array) -> jax.Array:
+            return self.encoder(excerpt_log_mel(Excerpt(*parts), self.config.n_mels))
+
+        return over_clips(encode, *excerpt)
 
     def signals(self, tokens: jax.Array, encoded: jax.Array) -> Signals:
         """Teacher forcing: tokens [b, t], encoded [b, s, d] -> what the objectives look at."""

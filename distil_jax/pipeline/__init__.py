@@ -14,7 +14,8 @@ from distil_jax.pipeline.label import label_stage
 from distil_jax.pipeline.plan import plan as plan
 from distil_jax.pipeline.session import Session
 from distil_jax.pipeline.train import train_stage
-from distil_jax.pipeline.transcribe import TranscribeOptions, transcribe_stage
+from distil_jax.pipeline.transcribe import transcribe_stage
+from distil_jax.pipeline.transcribe_options import TranscribeOptions
 from distil_jax.report import write_report
 from distil_jax.run import RunFolder
 
@@ -58,9 +59,9 @@ def transcribe(
 ) -> Result:
     """Recordings of the user's own; leaves the run folder as it is.
 
-    options: of transcribe.TranscribeOptions.
+    options: of TranscribeOptions.of.
     """
-    chosen = TranscribeOptions(**options)
+    chosen = TranscribeOptions.of(**options)
     return transcribe_stage(Session(config), audio, model, student, chosen)
 
 

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from distil_jax.data.speech import Corpus
-from distil_jax.longform.chunked import transcribe_chunked
+from distil_jax.longform.transcribe import transcribe
 from distil_jax.longform.transcript import Recording, Transcript, recordings
 from distil_jax.pipeline.comparison import compare_rows, of_set
 from distil_jax.pipeline.decoding import Decoded, write_down
@@ -41,16 +41,10 @@ def _decode(session: Session, model: Model, corpus: Corpus) -> Decoded:
     bar = progress(
         total=share.count, description=f"evaluate {corpus.name}, {model.name}", unit="recordings"
     )
-    chunk_seconds = session.config.evaluate.long_form.chunk_seconds
+    config = session.config.evaluate.long_form
+    given = model.transcriber, model.params, of_share(), session.quarantine
     with bar, watch.measure("evaluation"):
-        for transcript in transcribe_chunked(
-            model.transcriber,
-            model.params,
-            of_share(),
-            session.quarantine,
-            chunk_seconds,
-            heard,
-        ):
+        for transcript in transcribe(config, *given, heard):
             own.append((transcript.recording.id, _row(transcript)))
             bar.advance()
         rows = share.gather(own)

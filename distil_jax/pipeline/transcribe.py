@@ -2,25 +2,23 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from distil_jax import processes
-from distil_jax.data.audio import MAX_SECONDS
 from distil_jax.data.audio_stream import stated_seconds
 from distil_jax.data.folders import ListCorpus
 from distil_jax.data.quarantine import Quarantine
 from distil_jax.data.speech import Corpus, SpeechConfig, open_corpus
-from distil_jax.errors import ConfigError, UserError
+from distil_jax.errors import UserError
 from distil_jax.labelling.alignment.aligner import Aligner
 from distil_jax.labelling.draft import Draft, acceptance, check_vocabulary
-from distil_jax.labelling.settings import DRAFT_TOKENS, DecodeConfig
+from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.transcriber import Transcriber
-from distil_jax.longform.chunked import transcribe_chunked
-from distil_jax.longform.formats import FORMATS, SUBTITLES, as_dict
+from distil_jax.longform.formats import as_dict
+from distil_jax.longform.transcribe import transcribe
 from distil_jax.longform.transcript import Recording, Transcript, recordings
-from distil_jax.longform.windows import chunk_and_stride
 from distil_jax.models.alignment_heads import alignment_heads
 from distil_jax.models.architecture import ModelConfig
 from distil_jax.models.pretrained import load_pretrained
@@ -29,58 +27,9 @@ from distil_jax.pipeline.outputs import Outputs
 from distil_jax.pipeline.session import Session
 from distil_jax.pipeline.shares import Share
 from distil_jax.pipeline.train import trained_student
+from distil_jax.pipeline.transcribe_options import TranscribeOptions
 from distil_jax.progress import Progress, progress
 from distil_jax.run import ONLY_STUDENT
-
-
-@dataclass(frozen=True)
-class TranscribeOptions:
-    """How recordings are transcribed, and what becomes of it.
-
-    formats: of the files in the folder `output`; without a folder the result alone tells the texts.
-    timestamps: decode with them; None: as the config's `evaluate.timestamps`, or where a format
-    needs them. chunk_seconds: of a window. draft: what drafts for the model, "student" or a folder
-    of weights, and draft_tokens how many tokens at once. words: their times, too, in json or the
-    result. Raises ConfigError for what does not go together.
-    """
-
-    formats: Sequence[str] = ()
-    output: Path | None = None
-    timestamps: bool | None = None
-    chunk_seconds: float = MAX_SECONDS
-    draft: str | None = None
-    draft_tokens: int = DRAFT_TOKENS
-    words: bool = False
-
-    def __post_init__(self) -> None:
-        chunk_and_stride(self.chunk_seconds)
-        unknown = [form for form in self.formats if form not in FORMATS]
-        if unknown:
-            raise ConfigError(f"--format {unknown[0]}: expected some of {', '.join(FORMATS)}")
-        if self.formats and self.output is None:
-            raise ConfigError(f"--format {','.join(self.formats)}: give --output DIR for the files")
-        if self.output is not None and self.output.exists() and not self.output.is_dir():
-            raise ConfigError(f"--output {self.output}: expected a folder, got a file")
-        if self.words and self.output is not None and "json" not in self.formats:
-            raise ConfigError("--words: of the formats json alone holds them; give --format json")
-        subtitles = SUBTITLES.intersection(self.formats)
-        if self.timestamps is False and subtitles:
-            raise ConfigError(
-                f"--no-timestamps: {min(subtitles)} is made of times; leave one of the two out"
-            )
-
-    def outputs(self) -> Outputs | None:
-        """The files to write."""
-        if self.output is None:
-            return None
-        return Outputs(self.output, tuple(dict.fromkeys(self.formats)) or ("txt",))
-
-    def decoding(self, config: DecodeConfig) -> DecodeConfig:
-        """The config's way of decoding, with timestamps as they are wanted."""
-        timed = SUBTITLES | {"json"}
-        wanted = config.timestamps or self.words or bool(timed.intersection(self.formats))
-        wanted = wanted if self.timestamps is None else self.timestamps
-        return config.model_copy(update={"timestamps": wanted})
 
 
 def transcribe_stage(
@@ -120,9 +69,8 @@ def transcribe_stage(
     )
     with progress(total=_seconds(corpora), description="transcribe", unit="s of audio") as bar:
         placed, seconds = transcriber.place(params), _Seconds(bar)
-        for transcript in transcribe_chunked(
-            transcriber, placed, found, quarantine, options.chunk_seconds, seconds.heard, aligner
-        ):
+        given = transcriber, placed, found, quarantine
+        for transcript in transcribe(options.long_form, *given, seconds.heard, aligner):
             row = _told(transcript, outputs)
             rows[transcript.recording.corpus].append((transcript.recording.id, row))
     told = [row for name, share in shares.items() for row in share.gather(rows[name])]

@@ -9,8 +9,17 @@ import pytest
 
 from distil_jax.data.audio import read_audio
 from distil_jax.data.batch import pad_samples
+from distil_jax.longform.stream import Stream
 from distil_jax.mesh import compiling_for
-from distil_jax.models.log_mel import CLIP_SAMPLES, SAMPLE_RATE, log_mel
+from distil_jax.models.log_mel import (
+    CLIP_SAMPLES,
+    FRAMES,
+    SAMPLE_RATE,
+    Excerpt,
+    excerpt_log_mel,
+    log_mel,
+    loudest,
+)
 
 transformers = pytest.importorskip("transformers")
 
@@ -60,6 +69,32 @@ def test_signals(name, n_mels, target):
 def test_recordings_of_the_package(n_mels, repository):
     for path in sorted((repository / "distil_jax/quickstart/test").glob("*.opus"))[:8]:
         assert difference(read_audio(path), n_mels) <= TOLERANCE, path.name
+
+
+@pytest.mark.parametrize("target", ["cpu", "tpu"])
+@pytest.mark.parametrize("samples", [3 * CLIP_SAMPLES + 3333, CLIP_SAMPLES, CLIP_SAMPLES + 161])
+def test_an_excerpt_is_cut_out_of_the_spectrogram_of_all(samples, target):
+    """Whose loudest frame is elsewhere; the rest of the last one is zeros."""
+    time = np.arange(samples) / SAMPLE_RATE
+    sound = RNG.normal(0, 1, samples) * np.where(time % 40 < 3, 0.3, 1e-5)
+    sound = sound.astype(np.float32)
+    extractor = transformers.WhisperFeatureExtractor()
+    how = {"truncation": False, "padding": "longest", "return_tensors": "np"}
+    expected = extractor(sound, sampling_rate=SAMPLE_RATE, **how).input_features[0].T
+    assert expected.shape[0] == samples // 160
+    expected = np.pad(expected, ((0, FRAMES), (0, 0)))
+    with compiling_for(target):
+        mel = jax.jit(partial(excerpt_log_mel, n_mels=80))
+        level = jax.jit(partial(loudest, n_mels=80))
+        parts = [Stream([sound]).cut(frame) for frame in range(0, samples // 160, FRAMES)]
+        rows = [(part.samples[None], np.array([part.frames])) for part in parts]
+        most = np.max([np.asarray(level(*row)) for row in rows])
+        stream = Stream(np.array_split(sound, 40))
+        for frame in (0, 2, 1234, samples // 160 - 7):
+            part = stream.cut(frame)
+            excerpt = Excerpt(part.samples[None], np.array([most]), np.array([part.frames]))
+            got = np.asarray(mel(excerpt))[0]
+            assert np.abs(got - expected[frame : frame + FRAMES]).max() <= TOLERANCE
 
 
 @pytest.mark.shared_data

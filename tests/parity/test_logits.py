@@ -94,6 +94,31 @@ def test_token_by_token_is_the_same_as_all_at_once(models, target):
     np.testing.assert_allclose(got, their_logits(theirs, mel, tokens), atol=MODEL, rtol=0)
 
 
+@pytest.mark.parametrize("target", ["cpu", "tpu"])
+def test_tokens_behind_padding_are_as_without_it(models, target):
+    """A prompt of more than one block of queries, and tokens after it."""
+    theirs, ours = models
+    mel, tokens = inputs(ours, 152)
+    padding, prompt = [40, 3], 150
+
+    @jax.jit
+    def logits(params, mel, tokens):
+        model = bind(ours.config, Compute(), params)
+        steps, cache = model.decoder.start(model.encoder(mel), 160, jnp.array(padding))
+        hidden, cache = model.decoder.extend(steps, tokens[:, :prompt], cache)
+        parts = [hidden]
+        for i in range(prompt, tokens.shape[1]):
+            hidden, cache = model.decoder.extend(steps, tokens[:, i : i + 1], cache)
+            parts.append(hidden)
+        return model.decoder.logits(jnp.concatenate(parts, axis=1))
+
+    with compiling_for(target):
+        got = logits(ours.params, mel, tokens)
+    for row, begin in enumerate(padding):
+        expected = their_logits(theirs, mel[row : row + 1], tokens[row : row + 1, begin:])
+        np.testing.assert_allclose(got[row, begin:], expected[0], atol=MODEL, rtol=0)
+
+
 def test_every_layer_is_that_of_transformers(models):
     theirs, ours = models
     mel, tokens = inputs(ours)

@@ -221,13 +221,14 @@ def test_long_recordings_are_heard_whole(run, config, tmp_path):
     write_sounds(sounds, [2.0, 9.0], texts=True)
     (sounds / "0.wav").with_suffix(".txt").unlink()  # not counted in error rates
     asked = [f"data.long_form.talks={{path: {sounds}, language: en}}"]
-    chunks = "evaluate.long_form.chunk_seconds=3"
-    found = pipeline.evaluate(load_config(run, [*asked, chunks]))["sets"]
+    chunks = {"chunk_seconds": 3.0}
+    asked_so = [*asked, f"evaluate.long_form={chunks}"]
+    found = pipeline.evaluate(load_config(run, asked_so))["sets"]
     assert set(found) == {"held_out", "talks"}
     student = run / "evaluation" / "talks.parquet"
     rows = pq.read_table(student).to_pylist()
     assert [(row["id"], row["duration"]) for row in rows] == [("0.wav", 2.0), ("1.wav", 9.0)]
-    alone = pipeline.transcribe(load_config(run), [sounds], "student", chunk_seconds=3.0)
+    alone = pipeline.transcribe(load_config(run), [sounds], "student", long_form=chunks)
     assert [row["text"] for row in alone["recordings"]] == [row["student"] for row in rows]
     errors = count_errors("the text", rows[1]["student"], "en")
     assert found["talks"]["student"]["error_rate"] == pytest.approx(errors.rate)

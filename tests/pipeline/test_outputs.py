@@ -9,7 +9,7 @@ from distil_jax.data.speech import SpeechConfig, Utterance
 from distil_jax.errors import ConfigError, UserError
 from distil_jax.longform.transcript import Recording, Segment, Transcript
 from distil_jax.pipeline.outputs import Outputs
-from distil_jax.pipeline.transcribe import TranscribeOptions
+from distil_jax.pipeline.transcribe_options import TranscribeOptions
 
 
 def transcript(corpus: str, id: str) -> Transcript:
@@ -79,10 +79,29 @@ def test_a_transcript_beside_its_recording_is_spared(tmp_path):
             {"formats": ["srt"], "output": Path("o"), "words": True},
             "--words: of the formats json alone holds them",
         ),
-        ({"chunk_seconds": 40.0}, "chunks of 40 s: expected 1 to 30 seconds"),
+        (
+            {"long_form": {"chunk_seconds": 40.0}},
+            "chunk_seconds: got 40.0 .*, expected less than or equal to 30",
+        ),
+        (
+            {"long_form": {"algorithm": "sequential", "chunk_seconds": 25.0}},
+            "long form: chunk_seconds 25: windows of the sequential algorithm are 30 s long",
+        ),
+        (
+            {"long_form": {"algorithm": "sequential"}, "timestamps": False},
+            "--no-timestamps: --long-form sequential finds its way by them",
+        ),
+        (
+            {"long_form": {"algorithm": "sequential"}, "words": True},
+            "--words: words are timed with --long-form chunked alone",
+        ),
+        (
+            {"long_form": {"condition_on_previous": False}},
+            "condition_on_previous false: windows of the chunked algorithm .* take the sequential",
+        ),
         ({"output": Path(__file__)}, "expected a folder, got a file"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
-        TranscribeOptions(**options)
+        TranscribeOptions.of(**options)

@@ -336,6 +336,20 @@ def test_words_of_a_student_without_known_heads_are_refused(run, tmp_path):
         pipeline.transcribe(load_config(run), [tmp_path], "student", words=True)
 
 
+def test_transcripts_are_made_from_segment_to_segment(whole, tmp_path):
+    write_sounds(tmp_path / "talks", [45.0, 1.0], texts=False)
+    (tmp_path / "talks" / "manifest.jsonl").unlink()
+    way = {"algorithm": "sequential", "condition_on_previous": True}
+    talks = [tmp_path / "talks"]
+    told = pipeline.transcribe(load_config(whole[0]), talks, "student", long_form=way)
+    assert [(row["id"], row["duration"]) for row in told["recordings"]] == [
+        ("0.wav", 45),
+        ("1.wav", 1),
+    ]
+    assert [row["id"] for row in told["set_aside"]] == ["bad.wav"]
+    assert all(segment["start"] <= segment["end"] for segment in told["segments"])
+
+
 def test_each_label_stands_once(whole):
     shards = sorted((whole[0] / "labels" / "noises").glob("*.parquet"))
     ids = [id for shard in shards for id in pq.read_table(shard)["id"].to_pylist()]
