@@ -64,8 +64,8 @@ def peer(tmp_path_factory, vocabulary: Vocabulary, params: dict) -> tuple[Any, A
     pytest.importorskip("torch")
     import transformers
 
-    folder, layers = tmp_path_factory.mktemp("peer"), list(range(CONFIG.decoder_layers))
-    write_folder(folder, CONFIG, params, vocabulary, GENERATION, "", layers)
+    folder = tmp_path_factory.mktemp("peer")
+    write_folder(folder, CONFIG, params, vocabulary, GENERATION, "")
     loaded = transformers.WhisperForConditionalGeneration.from_pretrained(folder)
     return loaded.eval(), transformers.WhisperProcessor.from_pretrained(folder)
 
