@@ -53,14 +53,17 @@ def as_dict(transcript: Transcript) -> dict[str, Any]:
 
 
 def _words(segment: Segment) -> dict[str, Any]:
-    """Nothing where they were not asked for."""
+    """Nothing where they were not asked for.
+
+    A word that begins in one window and ends in the next may end before it begins.
+    """
     if segment.words is None:
         return {}
     words = [
         {
             "word": word.text.strip(),
             "start": word.start,
-            "end": word.end,
+            "end": max(word.start, word.end),
             "probability": round(word.probability, 4),
         }
         for word in segment.words

@@ -52,13 +52,17 @@ def test_ids_come_from_the_vocabulary_not_from_the_teacher(made, family):
 
 
 def test_languages_and_tasks_are_those_of_the_vocabulary(made):
-    repaired = repaired_generation_config(TEACHER, *made(LARGE_V3), None)
+    repaired = repaired_generation_config(TEACHER, *made(LARGE_V3), alignment_heads=None)
     assert repaired["lang_to_id"]["<|yue|>"] == 50358
     assert repaired["task_to_id"] == {"transcribe": 50360, "translate": 50359}
     assert repaired["task"] == "transcribe"
-    chosen = repaired_generation_config({"task": "translate"}, *made(LARGE_V3), None)
+    chosen = repaired_generation_config(
+        {"task": "translate"}, *made(LARGE_V3), alignment_heads=None
+    )
     assert chosen["task"] == "translate"
-    english = repaired_generation_config({**TEACHER, "language": "en"}, *made(ENGLISH), None)
+    english = repaired_generation_config(
+        {**TEACHER, "language": "en"}, *made(ENGLISH), alignment_heads=None
+    )
     assert english["is_multilingual"] is False
     assert not {"lang_to_id", "task_to_id", "language"} & english.keys()
 
@@ -72,7 +76,7 @@ def test_alignment_heads_are_the_students_own_or_none(made):
 
 
 def test_empty_lists_are_left_out(made):
-    repaired = repaired_generation_config({}, *made(MULTILINGUAL), None)
+    repaired = repaired_generation_config({}, *made(MULTILINGUAL), alignment_heads=None)
     assert not {"suppress_tokens", "begin_suppress_tokens"} & repaired.keys()
 
 

@@ -1,10 +1,12 @@
 """Files of a transcript, letter by letter."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from distil_jax.longform.formats import FORMATS, clock
+from distil_jax.labelling.alignment.words import Word
+from distil_jax.longform.formats import FORMATS, as_dict, clock
 from distil_jax.longform.transcript import Recording, Segment, Transcript
 
 TRANSCRIPT = Transcript(
@@ -50,6 +52,17 @@ Zwei --&gt; &lt;i&gt;drei&lt;/i&gt;
 Ende.
 
 """
+
+
+def test_words_stand_in_json_where_they_are_known():
+    words = [Word(" Grüß", 0.0, 0.52, 0.98765), Word(" Gott,", 0.52, 0.5, 1.0)]
+    segments = [Segment(0.0, 1.0, " Grüß Gott,", [1, 2], words), Segment(1.0, 2.0, " ja", [3])]
+    first, second = as_dict(replace(TRANSCRIPT, segments=segments))["segments"]
+    assert first["words"] == [
+        {"word": "Grüß", "start": 0.0, "end": 0.52, "probability": 0.9877},
+        {"word": "Gott,", "start": 0.52, "end": 0.52, "probability": 1.0},
+    ]
+    assert "words" not in second
 
 
 @pytest.mark.parametrize("form,text", [("txt", TXT), ("srt", SRT), ("vtt", VTT)])
