@@ -47,6 +47,7 @@ class SpeculativeConfig(Settings):
     """Speculative decoding (Leviathan et al. 2023): a smaller model drafts, the teacher verifies.
 
     Labels are what they are without it; drawn ones (`fallback`) have the same chances.
+    It pays where a step of the student costs a small part of the teacher's, as of large models.
     """
 
     # Weights of the model that drafts, as teacher.weights: of the teacher's vocabulary. An encoder
