@@ -69,6 +69,7 @@ def test_a_second_process_compiles_nothing_and_computes_the_same_bits(repository
     assert {path.name for path in tmp_path.glob("distil_jax/compiled/cpu-*/*-cache")} == kept
 
 
+@pytest.mark.slow
 def test_an_empty_folder_turns_it_off(repository, tmp_path):
     _, hits, misses = run(repository, tmp_path, JAX_COMPILATION_CACHE_DIR="")
     assert (hits, misses) == ("0", "0")

@@ -149,8 +149,9 @@ def test_the_files_of_older_transformers_hold_the_same_tokenizer(tmp_path):
 
 @pytest.mark.parametrize(
     "locations, kept",
-    [(DEMO_TINY, [0, 2, 3]), pytest.param(DEMO_BASE, [0, 5], marks=pytest.mark.slow)],
+    [(DEMO_TINY, [0, 2, 3]), (DEMO_BASE, [0, 5])],
 )
+@pytest.mark.slow
 def test_students_of_real_models(tmp_path, locations, kept):
     teacher = real_model(locations)
     student = with_fewer_layers(teacher, kept)

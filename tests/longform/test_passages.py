@@ -113,6 +113,7 @@ def assert_same(ours: Transcript, peer: tuple[Any, Any], previous: bool, **how: 
     assert found == segments_of_transformers(peer, path, previous, max_new_tokens=NEW_TOKENS, **how)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("previous,devices", [(False, 1), (True, 2)])
 def test_segments_are_those_of_transformers(previous, devices, ours, peer):
     """The language is detected. Of two rows, the prompts have different lengths."""
@@ -127,6 +128,7 @@ def test_the_text_before_a_window_changes_what_is_written(ours):
     assert [each.text for each in without] != [each.text for each in behind]
 
 
+@pytest.mark.slow
 def test_windows_are_skipped_as_in_transformers(ours, peer):
     """Those of little probability, if no speech seems likelier there than in half of all."""
     transcripts, labels = ours(True, 2)

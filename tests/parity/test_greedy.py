@@ -98,8 +98,7 @@ def test_recordings_of_the_package(name, timestamps, theirs, repository):
 
 @pytest.mark.slow
 @pytest.mark.shared_data
-@pytest.mark.parametrize("timestamps", [False, True])
-@pytest.mark.parametrize("folder", ["de_kerstin", "es_asterisk", "fr_asterisk"])
+@pytest.mark.parametrize("folder,timestamps", [("de_kerstin", False), ("fr_asterisk", True)])
 def test_other_languages(folder, timestamps, theirs, shared_data):
     """The language is detected, clip by clip."""
     assert_same_tokens("base", theirs, shared_data / "speech" / folder, BATCH, timestamps)

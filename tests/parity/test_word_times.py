@@ -97,8 +97,13 @@ def theirs_of(pipeline: Any, path: Path, multilingual: bool) -> list[dict]:
     )["chunks"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["tiny.en", "base"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("tiny.en", marks=pytest.mark.slow),
+        pytest.param("base", marks=pytest.mark.very_slow),
+    ],
+)
 def test_words_and_times(name, pipelines, repository):
     paths, differences = files(repository), []
     multilingual = model(name).vocabulary.is_multilingual
@@ -121,8 +126,13 @@ def test_words_and_times(name, pipelines, repository):
     assert np.median(differences) <= 0.02
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kept", [[0, 1, 2, 3], [0, 5]])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        pytest.param([0, 1, 2, 3], marks=pytest.mark.very_slow),
+        pytest.param([0, 5], marks=pytest.mark.slow),
+    ],
+)
 def test_heads_of_a_student_of_copied_layers(kept):
     """Of base, whose heads stand in its layers 3 to 5: without training, as students are born."""
     teacher, clips = model("base"), recordings(CLIPS)

@@ -24,8 +24,11 @@ def whole(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(
     "since,last",
-    [(2, "There is none before it"), (6, "The last good one is step 4"), (12, "step 8")],
-    ids=["the first checkpoint", "one among many", "the last"],
+    [
+        pytest.param(2, "There is none before it", id="the first checkpoint"),
+        pytest.param(6, "last good one is step 4", id="one among many", marks=pytest.mark.slow),
+        pytest.param(12, "step 8", id="the last"),
+    ],
 )
 def test_a_save_that_finds_no_room_ends_the_run(whole, tmp_path, since, last):
     """The system's limit on the size of a file stands for a full disk: the errors are alike."""

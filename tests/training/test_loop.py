@@ -92,7 +92,10 @@ def test_every_step_is_logged_and_counted_once(whole):
         assert sum(row["flops"].get(part, 0) for row in compute) == pytest.approx(STEPS * flops)
 
 
-@pytest.mark.parametrize("dies_at", [1, 4, 7])
+@pytest.mark.parametrize(
+    "dies_at",
+    [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(7, marks=pytest.mark.slow)],
+)
 def test_a_run_that_was_cut_off_ends_in_the_same_bits(whole, tmp_path, dies_at):
     """At whichever step: before the first checkpoint, right after one, before the last."""
     expected, folder = whole
