@@ -27,7 +27,8 @@ from distil_jax.models.quantized import WeightDtype, storage, store
 from distil_jax.models.speculative import DraftModel, speculate
 from distil_jax.models.token_rules import TokenRules
 from distil_jax.models.vocabulary import Vocabulary
-from distil_jax.models.whisper import Decoder, Whisper
+from distil_jax.models.whisper import Whisper
+from distil_jax.models.whisper_decoder import Decoder
 
 DETECT = -1  # stands in a prompt where the language is to be detected
 PADDING = -2  # stands before a prompt with less earlier text than its batch has room for

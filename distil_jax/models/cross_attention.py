@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from distil_jax.models.alignment_heads import Heads
-from distil_jax.models.whisper import Decoder, DecoderBlock
+from distil_jax.models.whisper_decoder import Decoder, DecoderBlock
 
 
 class Attended(NamedTuple):

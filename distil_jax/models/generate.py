@@ -8,8 +8,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from distil_jax.models.decoder_cache import Cache
 from distil_jax.models.token_rules import TokenRules
-from distil_jax.models.whisper import Cache, Decoder
+from distil_jax.models.whisper_decoder import Decoder
 
 
 class Decoded(NamedTuple):

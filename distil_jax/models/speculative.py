@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from distil_jax.models.acceptance import accept, draw_draft
+from distil_jax.models.decoder_cache import Cache, LayerCache
 from distil_jax.models.generate import Decoded, Sampling, Speculation, likeliest, logit_of
 from distil_jax.models.token_rules import TokenRules
-from distil_jax.models.whisper import Cache, Decoder, LayerCache, Steps
+from distil_jax.models.whisper_decoder import Decoder, Steps
 
 
 class DraftModel(NamedTuple):
