@@ -75,7 +75,7 @@ def test_teacher_and_student_may_be_laid_out_differently():
     assert constants.sharding.spec == PartitionSpec(None, "fsdp")
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (4, 1, 1)])
+@pytest.mark.parametrize("shape", [pytest.param((1, 1, 1), marks=pytest.mark.slow), (4, 1, 1)])
 def test_micro_batches_give_the_same(shape):
     """Though their rows have unequal numbers of tokens: sums are divided once, by all of them."""
     config = TRAIN.model_copy(update={"accumulation": 2})
@@ -95,6 +95,7 @@ def test_a_remembered_encoder_and_one_of_its_own_give_the_same():
     )
 
 
+@pytest.mark.slow
 def test_an_encoder_that_is_not_frozen_learns():
     algorithm = distillation(TRAIN.model_copy(update={"freeze": ("decoder.positions",)}))
     assert not algorithm.sharing_encoder

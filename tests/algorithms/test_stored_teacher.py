@@ -91,7 +91,7 @@ def assert_live(metrics: list[dict], params: dict) -> None:
     "config,strategy,shape",
     [
         pytest.param(EXACT, "dp", (1, 1, 1), marks=pytest.mark.slow),
-        (EXACT_STATES, "dp", (1, 1, 1)),
+        pytest.param(EXACT_STATES, "dp", (1, 1, 1), marks=pytest.mark.slow),
         (EXACT_STATES, "fsdp", (2, 4, 1)),
     ],
     ids=["distributions", "states too", "on eight devices"],

@@ -99,6 +99,7 @@ def transcribe(model: Any, clip: Clip, **options: Any) -> str:
     return "".join(segment.text for segment in model.transcribe(clip.samples, **settings)[0])
 
 
+@pytest.mark.slow
 def test_faster_whisper_writes_the_text_that_we_write(tiny):
     """By its own log-mel, which differs at the end of a clip: it pads features, we pad sound."""
     faster_whisper = pytest.importorskip("faster_whisper", reason="faster-whisper not installed")

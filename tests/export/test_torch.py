@@ -106,7 +106,13 @@ def check_tokenizers(folder: Path, model: Pretrained) -> None:
         assert tokenizer.prefix_tokens == vocabulary.prefix(language)
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(each, id=each.name, marks=pytest.mark.slow if each.name == "english" else ())
+        for each in FAMILIES
+    ],
+)
 def test_random_models_of_every_family(tmp_path, family):
     model = random_model(tmp_path, family)
     export(tmp_path / "export", model)

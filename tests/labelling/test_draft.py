@@ -60,8 +60,15 @@ def test_only_an_encoder_that_is_the_teachers_is_left_to_it(params):
     assert "encoder" in Draft.of(heads, params, 3, CONFIG, params).params
 
 
-@pytest.mark.parametrize("draft", ["shared", "own"])
-@pytest.mark.parametrize("devices,language,timestamps", [(1, "de", False), (8, None, True)])
+@pytest.mark.parametrize(
+    "draft,devices,language,timestamps",
+    [
+        ("shared", 1, "de", False),
+        ("own", 8, None, True),
+        pytest.param("own", 1, "de", False, marks=pytest.mark.slow),
+        pytest.param("shared", 8, None, True, marks=pytest.mark.slow),
+    ],
+)
 def test_the_labels_are_those_without_a_draft(
     vocabulary, params, draft, devices, language, timestamps
 ):
@@ -91,6 +98,7 @@ def test_nothing_drafted_has_no_rate():
     assert acceptance({}) == {"drafted": 0, "accepted": 0, "acceptance_rate": None}
 
 
+@pytest.mark.slow
 def test_what_is_drawn_with_a_draft_depends_on_no_other_clip(vocabulary, params):
     def drawn(order: int, **settings: Any) -> list[Label]:
         fallback = {"temperatures": [1.0], **ALWAYS}

@@ -189,6 +189,7 @@ def test_a_poor_text_is_drawn_anew_and_all_others_stay(vocabulary, params):
     assert {0.0, 1.0} <= {label.temperature for label in found}
 
 
+@pytest.mark.slow
 def test_what_is_drawn_for_a_clip_depends_on_no_other(vocabulary, params):
     fallback = {"temperatures": [1.0], **ALWAYS}
     clips = some_clips(11)

@@ -123,6 +123,7 @@ def test_segments_are_those_of_transformers(previous, devices, ours, peer):
     assert len(labels) > 5
 
 
+@pytest.mark.slow
 def test_the_text_before_a_window_changes_what_is_written(ours):
     (without, _), (behind, _) = ours(False, 1), ours(True, 2)
     assert [each.text for each in without] != [each.text for each in behind]

@@ -242,6 +242,7 @@ def test_every_truncation_is_a_clear_error(tmp_path, variables):
         read_variables([path])
 
 
+@pytest.mark.slow
 def test_damaged_bytes_never_end_in_another_error(tmp_path, variables):
     path = tmp_path / "model.bin"
     write(path, variables, HEAD)

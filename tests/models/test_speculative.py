@@ -140,7 +140,14 @@ def test_the_tokens_and_scores_are_the_teachers(draft, tokens, timestamps):
     assert (rate(found) == 1) == (draft == "perfect")
 
 
-@pytest.mark.parametrize("rows,limit", [(1, 1), (1, 7), (2, 3)])
+@pytest.mark.parametrize(
+    "rows,limit",
+    [
+        pytest.param(1, 1, marks=pytest.mark.slow),
+        pytest.param(1, 7, marks=pytest.mark.slow),
+        (2, 3),
+    ],
+)
 def test_the_limit_may_come_in_the_middle_of_a_draft(rows, limit):
     assert_same(decode("perfect", 4, rows, limit=limit), decode(None, rows=rows, limit=limit))
 
@@ -255,6 +262,7 @@ def exact_texts(length: int, temperature: float) -> dict[tuple[int, ...], float]
 ALLOWED_FEW = tuple(token for token in range(TOKENS) if token not in (2, 5, 9, END))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draft", ["good", "hopeless"])
 def test_whole_texts_are_drawn_as_often_as_the_teacher_would(draft):
     rows, length, temperature = 8192, 3, 1.5
@@ -291,7 +299,7 @@ def drawn_texts(draft: str, rows: int, length: int, temperature: float) -> Decod
     return jax.tree.map(np.asarray, run(TEACHER, params))
 
 
-@pytest.mark.parametrize("timestamps", [False, True])
+@pytest.mark.parametrize("timestamps", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_drawn_texts_follow_the_rules_and_have_the_scores_of_one_plain_pass(timestamps):
     found = decode("good", timestamps=timestamps, sampling=sampling(ROWS, 1.0))
     prompt = np.random.default_rng(1).integers(0, END, (ROWS, PROMPT))

@@ -77,6 +77,7 @@ def test_weights_of_every_head_and_probabilities(models):
     np.testing.assert_allclose(probabilities, of_text, atol=1e-5, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_times_of_tokens(models):
     """Clips of several lengths in batches, with what they have alone in transformers."""
     theirs, ours = models

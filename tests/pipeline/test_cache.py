@@ -20,6 +20,9 @@ from distil_jax.topology import local_target
 from tests.made_up_inputs import write_sounds, write_teacher
 from tests.pipeline.test_pipeline import contents
 
+# In one process: they share a run that is labelled.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("signals cache")]
+
 EXACT = "signals={top_k: all, dtype: float32, encoder_states: true, shard_size: 5}"
 SMALL = "signals={top_k: 4, shard_size: 5}"
 SHARDS = [f"shard-{number:05d}.safetensors" for number in range(3)]  # of 5, 5 and 2 clips
@@ -188,7 +191,6 @@ def test_a_finished_cache_is_left_as_it_is(small, monkeypatch):
     pipeline.cache(small)
 
 
-@pytest.mark.slow
 def test_top_k_trains_with_sound_and_without_the_teacher(small, live):
     pipeline.train(small)
     rows = read_jsonl(small.folder.metrics)
@@ -274,7 +276,6 @@ def test_more_tokens_than_there_are_is_told_before_the_work(config, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
 def test_it_stands_between_filter_and_train(config, tmp_path):
     run = fresh(config, tmp_path / "run", SMALL)
     result = pipeline.run_all(run)
@@ -283,7 +284,6 @@ def test_it_stands_between_filter_and_train(config, tmp_path):
     assert pipeline.run_all(load_config(run.folder.root))["cache"] == result["cache"]
 
 
-@pytest.mark.slow
 def test_the_plan_is_of_the_step_that_will_run(config):
     """Its batch carries the signals, and neither sound nor teacher where none is needed."""
     planning = importlib.import_module("distil_jax.pipeline.plan")

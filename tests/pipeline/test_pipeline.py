@@ -22,6 +22,10 @@ from distil_jax.run import read_jsonl
 from tests.made_up_inputs import write_inputs, write_sounds
 
 
+# In one process: they share a run.
+pytestmark = pytest.mark.xdist_group("pipeline")
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> Path:
     return write_inputs(tmp_path_factory.mktemp("made-up"))
