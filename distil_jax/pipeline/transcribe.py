@@ -77,7 +77,7 @@ def transcribe_stage(
     aside = [row for rows in processes.gather(quarantine.rows) for row in rows]
     segments = [segment for row in told for segment in row.pop("segments", [])]
     timed = {"segments": segments} if transcriber.config.timestamps and not outputs else {}
-    drafted = sum(processes.gather(transcriber.take_drafted()), Counter())
+    drafted = sum(map(Counter, processes.gather(transcriber.take_drafted())), Counter())
     how = {"draft": options.draft, "speculative": acceptance(drafted)} if options.draft else {}
     return {"model": model, **how, "recordings": told, **timed, "set_aside": aside}
 

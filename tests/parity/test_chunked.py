@@ -115,7 +115,7 @@ def assert_same(
     assert len(ours.text.split()) > ours.duration / 2  # of two words a second
 
 
-@pytest.mark.slow
+@pytest.mark.very_slow
 def test_three_windows(pipelines, repository, tmp_path):
     """Of which the last is short."""
     path = joined(repository / "distil_jax/quickstart/test", 52, tmp_path / "a.flac", ".opus")

@@ -90,18 +90,16 @@ def assert_same_tokens(name: str, theirs, folder: Path, count: int, timestamps: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("timestamps", [False, True])
-@pytest.mark.parametrize("name", ["tiny.en", "base"])
+@pytest.mark.parametrize("name,timestamps", [("tiny.en", False), ("tiny.en", True), ("base", True)])
 def test_recordings_of_the_package(name, timestamps, theirs, repository):
     assert_same_tokens(name, theirs, repository / "distil_jax/quickstart/test", BATCH, timestamps)
 
 
 @pytest.mark.slow
 @pytest.mark.shared_data
-@pytest.mark.parametrize("folder,timestamps", [("de_kerstin", False), ("fr_asterisk", True)])
-def test_other_languages(folder, timestamps, theirs, shared_data):
-    """The language is detected, clip by clip."""
-    assert_same_tokens("base", theirs, shared_data / "speech" / folder, BATCH, timestamps)
+def test_another_language(theirs, shared_data):
+    """It is detected, clip by clip."""
+    assert_same_tokens("base", theirs, shared_data / "speech" / "de_kerstin", BATCH, False)
 
 
 @pytest.mark.very_slow

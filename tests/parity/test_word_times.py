@@ -126,13 +126,8 @@ def test_words_and_times(name, pipelines, repository):
     assert np.median(differences) <= 0.02
 
 
-@pytest.mark.parametrize(
-    "kept",
-    [
-        pytest.param([0, 1, 2, 3], marks=pytest.mark.very_slow),
-        pytest.param([0, 5], marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.very_slow
+@pytest.mark.parametrize("kept", [[0, 1, 2, 3], [0, 5]])
 def test_heads_of_a_student_of_copied_layers(kept):
     """Of base, whose heads stand in its layers 3 to 5: without training, as students are born."""
     teacher, clips = model("base"), recordings(CLIPS)

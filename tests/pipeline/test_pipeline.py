@@ -21,7 +21,6 @@ from distil_jax.models.pretrained import load_pretrained
 from distil_jax.run import read_jsonl
 from tests.made_up_inputs import write_inputs, write_sounds
 
-
 # In one process: they share a run.
 pytestmark = pytest.mark.xdist_group("pipeline")
 
