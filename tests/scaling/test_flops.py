@@ -47,7 +47,9 @@ def no_loops(monkeypatch):
     monkeypatch.setattr("distil_jax.models.layers.on_one_cpu", lambda: True)
     monkeypatch.setattr("distil_jax.models.attention.on_one_cpu", lambda: False)
     monkeypatch.setattr("distil_jax.models.attention._QUERY_BLOCK", 1500)
-    monkeypatch.setattr("distil_jax.models.whisper.over_clips", lambda f, *arrays: f(*arrays))
+    for module in ("whisper", "whisper_decoder"):
+        name = f"distil_jax.models.{module}.over_clips"
+        monkeypatch.setattr(name, lambda f, *arrays: f(*arrays))
 
 
 def params(config: WhisperConfig = CONFIG) -> dict:
