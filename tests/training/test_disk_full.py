@@ -26,7 +26,7 @@ def whole(tmp_path_factory) -> Path:
     "since,last",
     [
         pytest.param(2, "There is none before it", id="the first checkpoint"),
-        pytest.param(6, "last good one is step 4", id="one among many", marks=pytest.mark.slow),
+        pytest.param(6, "The last good one is step 4", id="one among many", marks=pytest.mark.slow),
         pytest.param(12, "step 8", id="the last"),
     ],
 )
