@@ -45,7 +45,7 @@ class Several:
             "JAX_NUM_CPU_DEVICES": str(devices),
             # What one process compiled, the next ones find.
             "JAX_COMPILATION_CACHE_DIR": jax.config.values["jax_compilation_cache_dir"] or "",
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "DISTIL_JAX_HEARTBEAT_SECONDS": "10",
             **(environment or {}),
         }
