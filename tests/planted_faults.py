@@ -21,6 +21,7 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -38,35 +39,21 @@ from distil_jax.labelling.filters.decide import Judge
 from distil_jax.labelling.filters.error_rate import with_errors
 from distil_jax.labelling.filters.measure import join, schema
 from distil_jax.labelling.label import compression_ratio
-from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.store import SCHEMA
-from distil_jax.labelling.transcriber import Transcriber
-from distil_jax.mesh import MeshConfig, make_mesh
 from distil_jax.models.architecture import architecture_of
 from distil_jax.models.layers import Compute
 from distil_jax.models.log_mel import CLIP_SAMPLES
 from distil_jax.models.pretrained import Pretrained, load_pretrained
 from distil_jax.models.vocabulary import Vocabulary
+from tests.decodings import transcriber_of
 from tests.made_up import DEMO_BASE, DEMO_TINY
 
 FAULTS = ("noise", "language", "swapped", "truncated", "repeated")
 COMBINED = ("proxy", "confidence", "speech_rate")
 TOLD = ("swapped", "truncated", "repeated")  # no model said these
 BATCH = 16
+DECODE = {"batch_size": BATCH, "max_new_tokens": 128}
 CORPUS = "recordings"
-
-
-def transcriber_of(model: Pretrained) -> Transcriber:
-    mesh = MeshConfig(shape=(1, 1, 1))
-    return Transcriber(
-        model=model.config,
-        vocabulary=model.vocabulary,
-        generation_config=model.generation_config,
-        config=DecodeConfig(batch_size=BATCH, max_new_tokens=128),
-        mesh=make_mesh(mesh, jax.devices()[:1]),
-        rules=mesh.rules,
-        compute=Compute(),
-    )
 
 
 def read(folders: Sequence[str], limit: int | None) -> list[Clip]:
@@ -123,7 +110,7 @@ def half(tokens: list[int], names: Vocabulary) -> int:
 
 def rescore(rows: list[dict], heard: list[Clip], model: Pretrained) -> None:
     """Confidence and entropy of labels under their sounds, as decoding has them; in place."""
-    transcriber, names = transcriber_of(model), model.vocabulary
+    transcriber, names = transcriber_of(model, **DECODE), model.vocabulary
     params = transcriber.place(model.params)
     never, not_first = (np.zeros(names.size, bool) for _ in range(2))
     never[list(names.suppress)] = not_first[list(names.begin_suppress)] = True
@@ -159,7 +146,7 @@ def rescore(rows: list[dict], heard: list[Clip], model: Pretrained) -> None:
 
 def measured(labels: pa.Table, heard: list[Clip], config: FilterConfig) -> pa.Table:
     """The labels and what scores that look at the sound again add."""
-    models = Models(load_pretrained(DEMO_BASE), transcriber_of)
+    models = Models(load_pretrained(DEMO_BASE), partial(transcriber_of, **DECODE))
     rows = labels.select(["id", "label", "language"]).to_pylist()
     untold = [replace(clip, language=None) for clip in heard]
     for score in config.measured:
@@ -178,7 +165,7 @@ def faulty_labels(
     faults = faults_of(len(sounds), seed)
     heard = spoil(sounds, faults, seed)
     teacher = load_pretrained(DEMO_BASE)
-    transcriber = transcriber_of(teacher)
+    transcriber = transcriber_of(teacher, **DECODE)
     pairs = transcriber(transcriber.place(teacher.params), heard)
     rows = [_row(clip, label) for clip, label in pairs]
     plant(rows, faults, teacher.vocabulary)

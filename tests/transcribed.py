@@ -8,11 +8,8 @@ import jax
 from distil_jax.data.quarantine import Quarantine
 from distil_jax.data.speech import Clip, SpeechConfig, clips, open_corpus
 from distil_jax.labelling.label import Label
-from distil_jax.labelling.settings import DecodeConfig
-from distil_jax.labelling.transcriber import Transcriber
-from distil_jax.mesh import MeshConfig, make_mesh
-from distil_jax.models.layers import Compute
 from distil_jax.models.pretrained import Pretrained
+from tests.decodings import transcriber_of
 from tests.made_up import DEMO_TINY
 from tests.made_up_student import real_model
 
@@ -28,16 +25,7 @@ def recordings(count: int = COUNT) -> list[Clip]:
 
 def label(model: Pretrained, heard: list[Clip]) -> list[Label]:
     """In float32, greedily and without timestamps."""
-    mesh = MeshConfig(shape=(1, 1, 1))
-    transcriber = Transcriber(
-        model=model.config,
-        vocabulary=model.vocabulary,
-        generation_config=model.generation_config,
-        config=DecodeConfig(batch_size=COUNT, max_new_tokens=NEW_TOKENS),
-        mesh=make_mesh(mesh, jax.devices()[:1]),
-        rules=mesh.rules,
-        compute=Compute(),
-    )
+    transcriber = transcriber_of(model, batch_size=COUNT, max_new_tokens=NEW_TOKENS)
     return [each for _, each in transcriber(transcriber.place(model.params), heard)]
 
 

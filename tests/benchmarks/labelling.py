@@ -1,13 +1,15 @@
 """Greedy labelling of real recordings, ours against transformers and CTranslate2, in float32.
 
     python -m tests.benchmarks.labelling [--model base] [--clips 64] [--rounds 3] [--int8]
-    python -m tests.benchmarks.labelling --model base --recordings FOLDER --clips 160
+    python -m tests.benchmarks.labelling --model base --recordings FOLDER --clips 160 [--join 30]
 
 Compared: labelling.transcriber.Transcriber, as `distil-jax label` calls it, with its scores;
 `generate` of transformers' Whisper in PyTorch with SDPA attention; CTranslate2, the engine of
 faster-whisper, called directly so that it too gets whole batches.
 
---int8 adds CTranslate2 with weights and products of 8 bits, which is not exact.
+--int8 adds CTranslate2 with weights and products of 8 bits, which is not exact. --join puts the
+recordings one after the other into clips of up to so many seconds: a clip costs 30 s of encoding
+however short it is.
 
 The same in all: weights; decoded clips in memory, in batches of 16 (ours chooses which go together,
 by their length; the others take them in order); log-mel from samples;
@@ -29,38 +31,18 @@ OURS, TRANSFORMERS, CTRANSLATE2, INT8 = "ours", "transformers", "CTranslate2", "
 Run = Callable[[], list[str]]
 
 
-def prepare(folder: Path, model: str, count: int, recordings: str) -> dict[str, Any]:
+def prepare(
+    folder: Path, model: str, count: int, recordings: str, join: float | None
+) -> dict[str, Any]:
     materials.write_torch_model(folder / "torch", model)
     materials.write_ctranslate2_model(folder / "ctranslate2", model)
-    seconds = materials.write_clips(folder / "clips.npz", count, recordings)
+    seconds = materials.write_clips(folder / "clips.npz", count, recordings, join)
     return {"seconds of audio": round(seconds, 2)}
 
 
 def ours(folder: Path, model: str) -> Run:
-    from distil_jax.allocator import share_freed_memory
-    from distil_jax.data.speech import Clip
-    from distil_jax.labelling.settings import DecodeConfig
-    from distil_jax.labelling.transcriber import Transcriber
-    from distil_jax.mesh import MeshConfig, make_mesh
-    from distil_jax.models.layers import Compute
-    from distil_jax.models.pretrained import load_pretrained
-
-    share_freed_memory()  # as every run does
-    loaded = load_pretrained(materials.locations(model))
-    transcriber = Transcriber(
-        loaded.config,
-        loaded.vocabulary,
-        loaded.generation_config,
-        DecodeConfig(batch_size=materials.BATCH, max_new_tokens=materials.MAX_NEW_TOKENS),
-        make_mesh(MeshConfig()),
-        MeshConfig().rules,
-        Compute(),
-    )
-    params = transcriber.place(loaded.params)
-    clips = [
-        Clip(str(i), "benchmark", str(i), 0.0, samples, None, "en", None)
-        for i, samples in enumerate(materials.read_clips(folder / "clips.npz").samples)
-    ]
+    transcriber, params, _ = materials.transcriber(model)
+    clips = materials.read_clips(folder / "clips.npz").unlabelled
     return lambda: [label.text for _, label in transcriber(params, clips)]
 
 
@@ -132,12 +114,14 @@ def main() -> None:
     parser.add_argument("--model", choices=materials.MODELS, default="tiny.en")
     parser.add_argument("--clips", type=int, default=64)
     parser.add_argument("--recordings", default=materials.QUICKSTART, help="a folder of English")
+    parser.add_argument("--join", type=float, help="seconds of a clip, of several recordings")
     parser.add_argument("--int8", action="store_true", help="CTranslate2's int8, too")
     options = parser.parse_args()
     machine = figures.machine(options.cores)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        facts = harness.aside(prepare, folder, options.model, options.clips, options.recordings)
+        given = options.model, options.clips, options.recordings, options.join
+        facts = harness.aside(prepare, folder, *given)
         contenders = [
             Contender(OURS, ours, (folder, options.model)),
             Contender(TRANSFORMERS, transformers, (folder,)),

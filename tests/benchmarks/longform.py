@@ -1,12 +1,16 @@
-"""A long recording through windows: ours against transformers' pipeline, both in float32.
+"""A long recording through windows: ours against transformers', both in float32.
 
     python -m tests.benchmarks.longform [--model base] [--minutes 5] [--rounds 3] [--timestamps]
+    python -m tests.benchmarks.longform --sequential [--minutes 5]
 
 Compared: longform.chunked.transcribe_chunked, as `distil-jax transcribe` calls it; transformers'
 AutomaticSpeechRecognitionPipeline with chunk_length_s=30, in PyTorch with SDPA attention.
 
 The same in both: weights; one flac file, read from disk; windows of 30 s that share 5 s on each
 side, in batches of 8; greedy, each window once, at most 200 new tokens; the merge.
+
+--sequential compares the other algorithm: longform.sequential.transcribe_sequential with `generate`
+of transformers, one window after the other, without the text before and without fallback.
 """
 
 import tempfile
@@ -42,42 +46,26 @@ def prepare(folder: Path, model: str, minutes: float) -> dict[str, Any]:
     return {"seconds of audio": len(sound) / 16_000}
 
 
-def ours(folder: Path, model: str, timestamps: bool) -> Run:
-    from distil_jax.allocator import share_freed_memory
+def ours(folder: Path, model: str, timestamps: bool, sequential: bool) -> Run:
     from distil_jax.data.quarantine import Quarantine
-    from distil_jax.labelling.settings import DecodeConfig
-    from distil_jax.labelling.transcriber import Transcriber
-    from distil_jax.longform.chunked import transcribe_chunked
+    from distil_jax.longform.settings import LongFormConfig
+    from distil_jax.longform.transcribe import transcribe
     from distil_jax.longform.transcript import Recording
-    from distil_jax.mesh import MeshConfig, make_mesh
-    from distil_jax.models.layers import Compute
-    from distil_jax.models.pretrained import load_pretrained
 
-    share_freed_memory()  # as every run does
-    loaded = load_pretrained(materials.locations(model))
-    decode = DecodeConfig(
-        batch_size=BATCH, max_new_tokens=MAX_NEW_TOKENS, timestamps=timestamps, language="en"
-    )
-    transcriber = Transcriber(
-        loaded.config,
-        loaded.vocabulary,
-        loaded.generation_config,
-        decode,
-        make_mesh(MeshConfig()),
-        MeshConfig().rules,
-        Compute(),
-    )
-    params = transcriber.place(loaded.params)
+    how = {"max_new_tokens": MAX_NEW_TOKENS, "timestamps": timestamps, "language": "en"}
+    transcriber, params, _ = materials.transcriber(model, 1 if sequential else BATCH, **how)
     recording = Recording("benchmark", "long.flac", folder / "long.flac")
+    config = LongFormConfig(algorithm="sequential" if sequential else "chunked")
 
     def run() -> str:
-        [found] = transcribe_chunked(transcriber, params, [recording], Quarantine(None))
+        [found] = transcribe(config, transcriber, params, [recording], Quarantine(None))
         return found.text
 
     return run
 
 
 def transformers(folder: Path, timestamps: bool) -> Run:
+    """Chunked."""
     import soundfile
     import torch
     from transformers import (
@@ -93,9 +81,7 @@ def transformers(folder: Path, timestamps: bool) -> Run:
         feature_extractor=WhisperFeatureExtractor.from_pretrained(folder / "torch"),
         device=torch.device("cpu"),
     )
-    options: dict[str, Any] = {"max_new_tokens": MAX_NEW_TOKENS, "num_beams": 1}
-    if model.generation_config.is_multilingual:
-        options |= {"language": "en", "task": "transcribe"}
+    options = generation_options(model)
     if timestamps:
         options["force_unique_generate_call"] = True
 
@@ -115,19 +101,51 @@ def transformers(folder: Path, timestamps: bool) -> Run:
     return run
 
 
+def transformers_sequential(folder: Path) -> Run:
+    import soundfile
+    import torch
+    from transformers import WhisperProcessor
+
+    model = materials.torch_model(folder / "torch").eval()
+    processor: Any = WhisperProcessor.from_pretrained(folder / "torch")
+
+    @torch.inference_mode()
+    def run() -> str:
+        samples, rate = soundfile.read(folder / "long.flac", dtype="float32")
+        whole = {"truncation": False, "padding": "longest", "return_attention_mask": True}
+        heard = processor(samples, sampling_rate=rate, return_tensors="pt", **whole)
+        found = model.generate(
+            **heard, return_timestamps=True, temperature=0.0, **generation_options(model)
+        )
+        return processor.batch_decode(found, skip_special_tokens=True)[0].strip()
+
+    return run
+
+
+def generation_options(model: Any) -> dict[str, Any]:
+    """For transformers: as ours decodes."""
+    told = {"language": "en", "task": "transcribe"}
+    multilingual = model.generation_config.is_multilingual
+    return {"max_new_tokens": MAX_NEW_TOKENS, "num_beams": 1, **(told if multilingual else {})}
+
+
 def main() -> None:
     parser = harness.parser(__doc__)
     parser.add_argument("--model", choices=materials.MODELS, default="tiny.en")
     parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--timestamps", action="store_true")
+    parser.add_argument("--timestamps", action="store_true", help="which sequential always has")
+    parser.add_argument("--sequential", action="store_true")
     options = parser.parse_args()
+    timestamps = options.timestamps or options.sequential
     machine = figures.machine(options.cores)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         facts = harness.aside(prepare, folder, options.model, options.minutes)
         contenders = [
-            Contender(OURS, ours, (folder, options.model, options.timestamps)),
-            Contender(TRANSFORMERS, transformers, (folder, options.timestamps)),
+            Contender(OURS, ours, (folder, options.model, timestamps, options.sequential)),
+            Contender(TRANSFORMERS, transformers_sequential, (folder,))
+            if options.sequential
+            else Contender(TRANSFORMERS, transformers, (folder, timestamps)),
         ]
         timings = harness.measure(contenders, options.rounds, options.cores)
     texts = {name: timing.warm_up[0] for name, timing in timings.items()}

@@ -21,6 +21,16 @@ class Clips:
     texts: list[str]
 
     @property
+    def unlabelled(self) -> list[Any]:
+        """As our own labelling takes them."""
+        from distil_jax.data.speech import Clip
+
+        return [
+            Clip(str(i), "benchmark", str(i), 0.0, samples, None, "en", None)
+            for i, samples in enumerate(self.samples)
+        ]
+
+    @property
     def batches(self) -> list[list[Any]]:
         return [self.samples[i : i + BATCH] for i in range(0, len(self.samples), BATCH)]
 
@@ -32,11 +42,28 @@ def locations(model: str) -> Any:
     return {"tiny.en": DEMO_TINY, "base": DEMO_BASE}[model]
 
 
+def transcriber(model: str, batch: int = BATCH, **decode: Any) -> tuple[Any, dict, Any]:
+    """Ours, as every run has it: (transcriber, its placed parameters, the loaded model)."""
+    from distil_jax.allocator import share_freed_memory
+    from distil_jax.models.pretrained import load_pretrained
+    from tests.decodings import transcriber_of
+
+    share_freed_memory()
+    loaded = load_pretrained(locations(model))
+    made = transcriber_of(loaded, batch_size=batch, **{"max_new_tokens": MAX_NEW_TOKENS, **decode})
+    return made, made.place(loaded.params), loaded
+
+
 QUICKSTART = "package:distil_jax/quickstart/train"
 
 
-def write_clips(path: Path, count: int, recordings: str = QUICKSTART) -> float:
-    """The first of the recordings in a folder (of English). Returns their seconds."""
+def write_clips(
+    path: Path, count: int, recordings: str = QUICKSTART, join: float | None = None
+) -> float:
+    """The first of the recordings in a folder (of English). Returns their seconds.
+
+    join: one after the other goes into a clip of at most so many seconds.
+    """
     import numpy as np
 
     from distil_jax.data.quarantine import Quarantine
@@ -45,9 +72,17 @@ def write_clips(path: Path, count: int, recordings: str = QUICKSTART) -> float:
     source = SpeechConfig(path=recordings, language="en", limit=count)
     found = list(clips("some", open_corpus("some", source), Quarantine(None)))
     joined = np.concatenate([clip.samples for clip in found])
-    lengths = np.array([len(clip.samples) for clip in found])
-    np.savez(path, joined=joined, lengths=lengths, texts=[clip.text or "" for clip in found])
-    return float(lengths.sum()) / 16_000
+    lengths, texts = [], []
+    for clip in found:
+        length, text = len(clip.samples), clip.text or ""
+        if join and lengths and lengths[-1] + length <= join * 16_000:
+            lengths[-1] += length
+            texts[-1] += " " + text
+        else:
+            lengths.append(length)
+            texts.append(text)
+    np.savez(path, joined=joined, lengths=np.array(lengths), texts=texts)
+    return len(joined) / 16_000
 
 
 def read_clips(path: Path) -> Clips:

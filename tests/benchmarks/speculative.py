@@ -32,7 +32,8 @@ def prepare(folder: Path, count: int, recordings: str) -> float:
 
 
 def plain(folder: Path, batch: int) -> Run:
-    return _run(folder, *_teacher(batch))
+    transcriber, params, _ = materials.transcriber("base", batch)
+    return _run(folder, transcriber, params)
 
 
 def speculative(folder: Path, batch: int, draft: str | None, tokens: int) -> Run:
@@ -40,44 +41,17 @@ def speculative(folder: Path, batch: int, draft: str | None, tokens: int) -> Run
     from distil_jax.models.pretrained import load_pretrained
     from tests.tiny_draft import tiny_draft
 
-    transcriber, teacher = _teacher(batch)
+    transcriber, params, teacher = materials.transcriber("base", batch)
     model = load_pretrained(draft) if draft else tiny_draft(teacher)
     check_vocabulary(model, teacher)
     drafting = Draft.of(model.config, model.params, tokens, teacher.config, teacher.params)
-    return _run(folder, replace(transcriber, draft=drafting), teacher)
+    return _run(folder, replace(transcriber, draft=drafting), params)
 
 
-def _teacher(batch: int) -> tuple[Any, Any]:
-    from distil_jax.allocator import share_freed_memory
-    from distil_jax.labelling.settings import DecodeConfig
-    from distil_jax.labelling.transcriber import Transcriber
-    from distil_jax.mesh import MeshConfig, make_mesh
-    from distil_jax.models.layers import Compute
-    from distil_jax.models.pretrained import load_pretrained
-
-    share_freed_memory()  # as every run does
-    loaded = load_pretrained(materials.locations("base"))
-    transcriber = Transcriber(
-        loaded.config,
-        loaded.vocabulary,
-        loaded.generation_config,
-        DecodeConfig(batch_size=batch, max_new_tokens=materials.MAX_NEW_TOKENS),
-        make_mesh(MeshConfig()),
-        MeshConfig().rules,
-        Compute(),
-    )
-    return transcriber, loaded
-
-
-def _run(folder: Path, transcriber: Any, teacher: Any) -> Run:
-    from distil_jax.data.speech import Clip
+def _run(folder: Path, transcriber: Any, params: dict) -> Run:
     from distil_jax.labelling.draft import acceptance
 
-    params = transcriber.place(teacher.params)
-    clips = [
-        Clip(str(i), "benchmark", str(i), 0.0, samples, None, "en", None)
-        for i, samples in enumerate(materials.read_clips(folder / "clips.npz").samples)
-    ]
+    clips = materials.read_clips(folder / "clips.npz").unlabelled
 
     def run() -> tuple[list[list[int]], dict[str, Any]]:
         tokens = [label.tokens for _, label in transcriber(params, clips)]

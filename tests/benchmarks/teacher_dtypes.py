@@ -20,14 +20,12 @@ from distil_jax.data.speech import Clip, SpeechConfig, clips, open_corpus
 from distil_jax.data.text import normaliser
 from distil_jax.evaluation.error_rates import corpus_error_rate
 from distil_jax.labelling.label import Label
-from distil_jax.labelling.settings import DecodeConfig
-from distil_jax.labelling.transcriber import Transcriber
-from distil_jax.mesh import MeshConfig, make_mesh
 from distil_jax.models.layers import Compute
 from distil_jax.models.pretrained import Pretrained, load_pretrained
 from distil_jax.models.quantized import WeightDtype
 from distil_jax.settings import Dtype
 from tests.benchmarks import materials
+from tests.decodings import transcriber_of
 
 DTYPES: tuple[WeightDtype, ...] = ("float32", "bfloat16", "int8")
 
@@ -41,16 +39,12 @@ def label(
     teacher: Pretrained, weights: WeightDtype, products: Dtype, heard: list[Clip]
 ) -> tuple[list[Label], dict[str, Any]]:
     """The labels, and what they took."""
-    mesh, size = MeshConfig(shape=(1, 1, 1)), min(len(heard), materials.BATCH)
-    transcriber = Transcriber(
-        teacher.config,
-        teacher.vocabulary,
-        teacher.generation_config,
-        DecodeConfig(batch_size=size, max_new_tokens=materials.MAX_NEW_TOKENS),
-        make_mesh(mesh, jax.devices()[:1]),
-        mesh.rules,
-        Compute(dtype=products),
-        weights,
+    transcriber = transcriber_of(
+        teacher,
+        compute=Compute(dtype=products),
+        weights=weights,
+        batch_size=min(len(heard), materials.BATCH),
+        max_new_tokens=materials.MAX_NEW_TOKENS,
     )
     params = transcriber.place(teacher.params)
     list(transcriber(params, heard[:1]))

@@ -9,61 +9,31 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 import soundfile
 
 from distil_jax.data.audio import SAMPLE_RATE, read_audio
 from distil_jax.data.quarantine import Quarantine
-from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.longform.chunked import transcribe_chunked
 from distil_jax.longform.transcript import Recording, Transcript
-from distil_jax.mesh import MeshConfig, make_mesh
-from distil_jax.models.layers import Compute
-from tests.real_models import compiled_well, model, of_transformers
+from tests.decodings import transcriber_of
+from tests.real_models import compiled_well, model
 
 pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("transformers")
 
 BATCH, NEW_TOKENS = 3, 200
 
 well = pytest.fixture(scope="module", autouse=True)(compiled_well)
 
 
-@pytest.fixture(scope="module")
-def pipelines(tmp_path_factory):
-    """name -> the pipeline of transformers."""
-
-    @cache
-    def load(name: str) -> Any:
-        network, processor = of_transformers(name, tmp_path_factory.mktemp(name))
-        return transformers.AutomaticSpeechRecognitionPipeline(
-            model=network,
-            tokenizer=processor.tokenizer,
-            feature_extractor=processor.feature_extractor,
-            device="cpu",
-        )
-
-    return load
-
-
 @cache
 def transcriber(name: str, timestamps: bool, language: str | None) -> tuple[Transcriber, dict]:
-    ours, mesh = model(name), MeshConfig(shape=(1, 1, 1))
-    made = Transcriber(
-        model=ours.config,
-        vocabulary=ours.vocabulary,
-        generation_config=ours.generation_config,
-        config=DecodeConfig(
-            batch_size=BATCH, max_new_tokens=NEW_TOKENS, timestamps=timestamps, language=language
-        ),
-        mesh=make_mesh(mesh, jax.devices()[:1]),
-        rules=mesh.rules,
-        compute=Compute(),
-    )
-    return made, made.place(ours.params)
+    how = {"batch_size": BATCH, "max_new_tokens": NEW_TOKENS}
+    made = transcriber_of(model(name), timestamps=timestamps, language=language, **how)
+    return made, made.place(model(name).params)
 
 
 def joined(folder: Path, seconds: float, path: Path, ending: str) -> Path:

@@ -13,13 +13,12 @@ import pytest
 
 from distil_jax.labelling.alignment.aligner import Aligner, Spoken
 from distil_jax.labelling.decoding import Decoding
-from distil_jax.labelling.settings import DecodeConfig
-from distil_jax.mesh import MeshConfig, make_mesh
 from distil_jax.models.alignment_heads import all_heads
 from distil_jax.models.cross_attention import attend_by_head, text_probabilities
 from distil_jax.models.layers import Compute
 from distil_jax.models.pretrained import Pretrained, load_pretrained
 from distil_jax.models.whisper import Whisper, WhisperConfig, bind
+from tests.decodings import decoding_of
 from tests.made_up import MULTILINGUAL, write_generation_config, write_tokenizer
 
 torch = pytest.importorskip("torch")
@@ -104,16 +103,7 @@ def test_times_of_tokens(models):
             )
         spoken.append(Spoken(samples, prompt, out["sequences"][0, len(prompt) :].tolist()))
         expected.append(out["token_timestamps"][0, len(prompt) :].numpy())
-    mesh = MeshConfig()
-    decoding = Decoding(
-        model=ours.config,
-        vocabulary=ours.vocabulary,
-        generation_config=ours.generation_config,
-        config=DecodeConfig(batch_size=2),
-        mesh=make_mesh(mesh, jax.devices()[:2]),
-        rules=mesh.rules,
-        compute=Compute(),
-    )
+    decoding = decoding_of(ours, Decoding, devices=2, batch_size=2)
     found = list(Aligner(decoding, HEADS)(decoding.place(ours.params), spoken))
     for got, times in zip(found, expected, strict=True):
         np.testing.assert_array_equal(got.ends, times)

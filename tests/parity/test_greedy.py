@@ -5,16 +5,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jax
 import pytest
 
 from distil_jax.data.quarantine import Quarantine
 from distil_jax.data.speech import Clip, SpeechConfig, clips, open_corpus
-from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.transcriber import Transcriber
-from distil_jax.mesh import MeshConfig, make_mesh
-from distil_jax.models.layers import Compute
-from tests.real_models import compiled_well, model, of_transformers
+from tests.decodings import transcriber_of
+from tests.real_models import compiled_well, model
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -22,12 +19,6 @@ pytest.importorskip("transformers")
 BATCH, NEW_TOKENS = 8, 96
 
 well = pytest.fixture(scope="module", autouse=True)(compiled_well)
-
-
-@pytest.fixture(scope="module")
-def theirs(tmp_path_factory):
-    """name -> (model, processor) of transformers."""
-    return cache(lambda name: of_transformers(name, tmp_path_factory.mktemp(name)))
 
 
 def some_clips(folder: Path, count: int) -> list[Clip]:
@@ -38,17 +29,9 @@ def some_clips(folder: Path, count: int) -> list[Clip]:
 @cache
 def transcriber(name: str, timestamps: bool) -> tuple[Transcriber, dict]:
     """Of all recordings, so that each of the four is compiled once."""
-    ours, mesh = model(name), MeshConfig(shape=(1, 1, 1))
-    made = Transcriber(
-        model=ours.config,
-        vocabulary=ours.vocabulary,
-        generation_config=ours.generation_config,
-        config=DecodeConfig(batch_size=BATCH, max_new_tokens=NEW_TOKENS, timestamps=timestamps),
-        mesh=make_mesh(mesh, jax.devices()[:1]),
-        rules=mesh.rules,
-        compute=Compute(),
-    )
-    return made, made.place(ours.params)
+    how = {"batch_size": BATCH, "max_new_tokens": NEW_TOKENS, "timestamps": timestamps}
+    made = transcriber_of(model(name), **how)
+    return made, made.place(model(name).params)
 
 
 def ours_and_prompts(name: str, chosen: list[Clip], timestamps: bool) -> list[list[int]]:

@@ -7,18 +7,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jax
 import pytest
 
 from distil_jax.data.quarantine import Quarantine
-from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.longform.sequential import transcribe_sequential
 from distil_jax.longform.transcript import Recording, Transcript
-from distil_jax.mesh import MeshConfig, make_mesh
-from distil_jax.models.layers import Compute
+from tests.decodings import transcriber_of
 from tests.parity.test_chunked import joined
-from tests.real_models import compiled_well, model, of_transformers, segments_of_transformers
+from tests.real_models import compiled_well, model, segments_of_transformers
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -28,25 +25,10 @@ BATCH, NEW_TOKENS = 2, 200
 well = pytest.fixture(scope="module", autouse=True)(compiled_well)
 
 
-@pytest.fixture(scope="module")
-def theirs(tmp_path_factory):
-    """name -> (model, processor) of transformers."""
-    return cache(lambda name: of_transformers(name, tmp_path_factory.mktemp(name)))
-
-
 @cache
 def transcriber(name: str) -> tuple[Transcriber, dict]:
-    ours, mesh = model(name), MeshConfig(shape=(1, 1, 1))
-    made = Transcriber(
-        model=ours.config,
-        vocabulary=ours.vocabulary,
-        generation_config=ours.generation_config,
-        config=DecodeConfig(batch_size=BATCH, max_new_tokens=NEW_TOKENS),
-        mesh=make_mesh(mesh, jax.devices()[:1]),
-        rules=mesh.rules,
-        compute=Compute(),
-    )
-    return made, made.place(ours.params)
+    made = transcriber_of(model(name), batch_size=BATCH, max_new_tokens=NEW_TOKENS)
+    return made, made.place(model(name).params)
 
 
 def ours_of(name: str, paths: list[Path], previous: bool) -> list[Transcript]:

@@ -4,16 +4,13 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import jax
 import pytest
 
 from distil_jax.data.quarantine import Quarantine
 from distil_jax.data.speech import Clip, SpeechConfig, clips, open_corpus
 from distil_jax.labelling.draft import Draft, acceptance
-from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.transcriber import Transcriber
-from distil_jax.mesh import MeshConfig, make_mesh
-from distil_jax.models.layers import Compute
+from tests.decodings import transcriber_of
 from tests.real_models import compiled_well, model
 from tests.tiny_draft import tiny_draft
 
@@ -25,16 +22,8 @@ well = pytest.fixture(scope="module", autouse=True)(compiled_well)
 @cache
 def transcribers(timestamps: bool) -> tuple[Transcriber, Transcriber, dict]:
     """base alone, base with a draft model, and its parameters."""
-    base, mesh = model("base"), MeshConfig(shape=(1, 1, 1))
-    plain = Transcriber(
-        model=base.config,
-        vocabulary=base.vocabulary,
-        generation_config=base.generation_config,
-        config=DecodeConfig(batch_size=BATCH, max_new_tokens=NEW_TOKENS, timestamps=timestamps),
-        mesh=make_mesh(mesh, jax.devices()[:1]),
-        rules=mesh.rules,
-        compute=Compute(),
-    )
+    base = model("base")
+    plain = transcriber_of(base, batch_size=BATCH, max_new_tokens=NEW_TOKENS, timestamps=timestamps)
     tiny = tiny_draft(base)
     draft = Draft.of(tiny.config, tiny.params, 5, base.config, base.params)
     return plain, replace(plain, draft=draft), plain.place(base.params)

@@ -6,7 +6,6 @@ once (as in test_chunked.py): then it counts the prompt among the tokens, but no
 and every word gets the times of a later one. Clips that end with a timestamp are heard once anyhow.
 """
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +19,17 @@ from distil_jax.labelling.alignment.aligner import Aligner, Spoken
 from distil_jax.labelling.alignment.heads import find_heads
 from distil_jax.labelling.alignment.words import Word
 from distil_jax.labelling.decoding import Decoding
-from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.longform.chunked import transcribe_chunked
 from distil_jax.longform.transcript import Recording
-from distil_jax.mesh import MeshConfig, make_mesh
 from distil_jax.models.alignment_heads import alignment_heads
 from distil_jax.models.architecture import ModelConfig
-from distil_jax.models.layers import Compute
-from tests.real_models import compiled_well, model, of_transformers
+from tests.decodings import decoding_of
+from tests.real_models import compiled_well, model
 from tests.transcribed import recordings
 
 pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("transformers")
 
 BATCH, NEW_TOKENS = 3, 200
 CLIPS = 5
@@ -40,36 +37,9 @@ CLIPS = 5
 well = pytest.fixture(scope="module", autouse=True)(compiled_well)
 
 
-@pytest.fixture(scope="module")
-def pipelines(tmp_path_factory):
-    """name -> the pipeline of transformers."""
-
-    @cache
-    def load(name: str) -> Any:
-        network, processor = of_transformers(name, tmp_path_factory.mktemp(name))
-        return transformers.AutomaticSpeechRecognitionPipeline(
-            model=network,
-            tokenizer=processor.tokenizer,
-            feature_extractor=processor.feature_extractor,
-            device="cpu",
-        )
-
-    return load
-
-
 def decoding(name: str, shape: ModelConfig | None = None, kind: Any = Transcriber) -> Any:
-    ours, mesh = model(name), MeshConfig(shape=(1, 1, 1))
-    return kind(
-        model=shape or ours.config,
-        vocabulary=ours.vocabulary,
-        generation_config=ours.generation_config,
-        config=DecodeConfig(
-            batch_size=BATCH, max_new_tokens=NEW_TOKENS, timestamps=True, language="en"
-        ),
-        mesh=make_mesh(mesh, jax.devices()[:1]),
-        rules=mesh.rules,
-        compute=Compute(),
-    )
+    how = {"batch_size": BATCH, "max_new_tokens": NEW_TOKENS, "timestamps": True, "language": "en"}
+    return decoding_of(model(name), kind, shape=shape, **how)
 
 
 def files(repository: Path) -> list[Path]:
