@@ -20,7 +20,7 @@ import numpy as np
 import optax
 import typer
 
-from distil_jax import cli
+from distil_jax.cli.work import finish
 from distil_jax.run import ONLY_STUDENT
 from distil_jax.training.checkpoint import Checkpoints
 from distil_jax.training.loop import Training
@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--from", dest="since", type=int)
     options = parser.parse_args()
     try:
-        cli._finish(lambda: train(options.folder, options), as_json=True, debug=False)
+        finish(lambda: train(options.folder, options), as_json=True, debug=False)
     except typer.Exit as leaving:
         sys.exit(leaving.exit_code)
 

@@ -61,6 +61,7 @@ def run(repository: Path, cache: Path, **environment: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_a_second_process_compiles_nothing_and_computes_the_same_bits(repository, tmp_path):
     bits, hits, misses = run(repository, tmp_path)
     assert (hits, misses != "0") == ("0", True)

@@ -23,11 +23,12 @@ def pipelines(theirs):
         from transformers import AutomaticSpeechRecognitionPipeline
 
         network, processor = theirs(name)
-        return AutomaticSpeechRecognitionPipeline(
-            model=network,
-            tokenizer=processor.tokenizer,
-            feature_extractor=processor.feature_extractor,
-            device="cpu",
-        )
+        parts: Any = {
+            "model": network,
+            "tokenizer": processor.tokenizer,
+            "feature_extractor": processor.feature_extractor,
+            "device": "cpu",
+        }
+        return AutomaticSpeechRecognitionPipeline(**parts)
 
     return load

@@ -72,8 +72,14 @@ def assert_same_tokens(name: str, theirs, folder: Path, count: int, timestamps: 
     }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name,timestamps", [("tiny.en", False), ("tiny.en", True), ("base", True)])
+@pytest.mark.parametrize(
+    "name,timestamps",
+    [
+        pytest.param("tiny.en", False, marks=pytest.mark.slow),
+        pytest.param("tiny.en", True, marks=pytest.mark.slow),
+        pytest.param("base", True, marks=pytest.mark.very_slow),
+    ],
+)
 def test_recordings_of_the_package(name, timestamps, theirs, repository):
     assert_same_tokens(name, theirs, repository / "distil_jax/quickstart/test", BATCH, timestamps)
 

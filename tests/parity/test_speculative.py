@@ -49,13 +49,8 @@ def assert_same(found: list[Clip], timestamps: bool, rate: float) -> None:
     assert rate < acceptance(drafted.take_drafted())["acceptance_rate"] <= 1
 
 
-@pytest.mark.parametrize(
-    "timestamps,rate",
-    [
-        pytest.param(False, 0.4, marks=pytest.mark.slow),
-        pytest.param(True, 0.2, marks=pytest.mark.very_slow),
-    ],
-)
+@pytest.mark.very_slow
+@pytest.mark.parametrize("timestamps,rate", [(False, 0.4), (True, 0.2)])
 def test_recordings_of_the_package(timestamps, rate, repository):
     """tiny.en writes no timestamps when asked as base is, and the more of its drafts are wrong."""
     found = recordings(repository / "distil_jax/quickstart/test", BATCH)

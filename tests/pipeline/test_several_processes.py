@@ -171,10 +171,10 @@ def test_one_of_two_is_killed_and_the_run_goes_on(ready, config, tmp_path):
     def train(run: Path, *more: str) -> tuple:
         return ("train", config, *LABEL, *LONGER, *more, f"run_dir={run}", "--json")
 
-    first, _ = together(2, *train(whole))
+    first, _ = together(2, *train(whole), devices=2)
     rate = json.loads(first.out)["validation_error_rate"]
 
-    running = Several(2, *train(cut))
+    running = Several(2, *train(cut), devices=2)
     running.wait_until((cut / "checkpoints" / "4").exists)
     running.kill(1)
     left, killed = running.ended()
@@ -185,12 +185,12 @@ def test_one_of_two_is_killed_and_the_run_goes_on(ready, config, tmp_path):
     assert len(metrics(cut)) < len(metrics(whole))
     shutil.copytree(cut, alone, dirs_exist_ok=True)
 
-    again, _ = together(2, *train(cut))
+    again, _ = together(2, *train(cut), devices=2)
     assert (cut / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
     assert json.loads(again.out)["validation_error_rate"] == rate
 
-    mesh = "mesh={strategy: fsdp, shape: [2, 4, 1]}"
-    together(1, *train(alone, mesh), devices=8)
+    mesh = "mesh={strategy: fsdp, shape: [2, 2, 1]}"
+    together(1, *train(alone, mesh), devices=4)
     assert_near_metrics(metrics(alone), metrics(whole))
     steps = [row for row in read_jsonl(whole / "compute.jsonl") if row["stage"] == "train"]
     assert sum(row.get("clips", 0) for row in steps) == 8 * 8
@@ -203,7 +203,7 @@ def test_two_processes_make_the_students_of_one(config, labelled, tmp_path):
     one, two = (shutil.copytree(labelled[1], tmp_path / name) for name in ("one", "two"))
     for count, run in ((1, one), (2, two)):
         more = (*LABEL, *SEVERAL, *MEASURES, f"run_dir={run}", "--json")
-        together(count, "run", config, *more, devices=8 // count)
+        together(count, "run", config, *more, devices=4 // count)
     for name in ("small", "large"):
         own = [RunFolder(run).of_student(name) for run in (one, two)]
         assert_same_evaluation(*(each.evaluation for each in own))

@@ -1,0 +1,29 @@
+"""The verb `report`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from distil_jax.cli.options import AsJson, Debug, Overrides
+from distil_jax.cli.work import finish
+
+verbs = typer.Typer()
+
+
+@verbs.command(epilog="Example: distil-jax report runs/quickstart")
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, or its config.")],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Write one self-contained HTML page about a run."""
+
+    def work() -> dict[str, Any]:
+        from distil_jax import pipeline
+        from distil_jax.config import load_config
+
+        return pipeline.report(load_config(run, overrides or []).folder.root)
+
+    finish(work, as_json, debug)

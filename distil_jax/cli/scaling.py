@@ -1,0 +1,175 @@
+"""The verbs `plan` and `fit`: what a run needs, and which run to make."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from distil_jax.cli.options import AsJson, Debug, Overrides
+from distil_jax.cli.work import finish, run_stage
+from distil_jax.errors import ConfigError
+
+verbs = typer.Typer()
+
+_BY_LAW = "With --law, in place of CONFIG"
+
+
+@verbs.command(
+    epilog="Examples: distil-jax plan configs/distil_whisper.yaml --topology v5e:16x16; "
+    "distil-jax plan --law law.json --size 1e9 --compute 1e21 --chips v5e:256"
+)
+def plan(
+    config: Annotated[
+        Path | None,
+        typer.Argument(metavar="CONFIG", help="A YAML file, or the folder of a run."),
+    ] = None,
+    overrides: Overrides = None,
+    topology: Annotated[
+        str | None,
+        typer.Option("--topology", help="A TPU slice, as v5e:16x16; without it, this machine."),
+    ] = None,
+    table: Annotated[
+        bool, typer.Option("--table", help="Every parameter: shape, layout, bytes on a device.")
+    ] = False,
+    law: Annotated[
+        str | None,
+        typer.Option(
+            "--law",
+            help="A fitted distillation law, or apple for published coefficients: which teacher, "
+            "how many tokens, or no teacher at all?",
+            rich_help_panel=_BY_LAW,
+        ),
+    ] = None,
+    size: Annotated[
+        float | None, typer.Option("--size", help="The student's.", rich_help_panel=_BY_LAW)
+    ] = None,
+    compute: Annotated[
+        float | None,
+        typer.Option("--compute", help="Operations to spend.", rich_help_panel=_BY_LAW),
+    ] = None,
+    loss: Annotated[
+        float | None,
+        typer.Option("--loss", help="To be reached with the fewest.", rich_help_panel=_BY_LAW),
+    ] = None,
+    students: Annotated[
+        int,
+        typer.Option(
+            "--students", min=1, help="Of one teacher; they share it.", rich_help_panel=_BY_LAW
+        ),
+    ] = 1,
+    teachers: Annotated[
+        Path | None,
+        typer.Option(
+            "--teachers", help="Those you have: .csv of name, N, loss.", rich_help_panel=_BY_LAW
+        ),
+    ] = None,
+    room: Annotated[
+        float | None,
+        typer.Option("--storage", help="Bytes for cached signals.", rich_help_panel=_BY_LAW),
+    ] = None,
+    token_bytes: Annotated[
+        float | None,
+        typer.Option("--token-bytes", help="Of cached signals.", rich_help_panel=_BY_LAW),
+    ] = None,
+    chips: Annotated[
+        str | None, typer.Option("--chips", help="As v5e:256.", rich_help_panel=_BY_LAW)
+    ] = None,
+    utilization: Annotated[
+        float,
+        typer.Option(
+            "--utilization", help="Share of the peak that is used.", rich_help_panel=_BY_LAW
+        ),
+    ] = 0.4,
+    price: Annotated[
+        float | None, typer.Option("--price", help="Of a chip's hour.", rich_help_panel=_BY_LAW)
+    ] = None,
+    extrapolate: Annotated[
+        bool,
+        typer.Option(
+            "--extrapolate", help="Answer outside of the law's runs, too.", rich_help_panel=_BY_LAW
+        ),
+    ] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Say what a run needs before anything is rented; or, by a law, which run to make at all."""
+
+    def work() -> dict[str, Any]:
+        if (law is None) == (config is None) or (law is not None and size is None):
+            raise ConfigError("plan: expected CONFIG, or else --law with --size")
+        if law is None:
+            assert config is not None
+            return run_stage("plan", config, overrides or [], topology, table)
+        from distil_jax.pipeline.law_plan import Question, plan_by_law
+
+        assert size is not None
+        shared = students, teachers, room, token_bytes, chips, utilization, price, extrapolate
+        return plan_by_law(law, Question(size, compute, loss, *shared))
+
+    finish(work, as_json, debug)
+
+
+@verbs.command(
+    epilog="Example: distil-jax fit runs.csv --law gamma --column N=params --column D=tokens "
+    "--output law.json"
+)
+def fit(
+    data: Annotated[
+        list[Path], typer.Argument(metavar="DATA...", help="Tables of runs: .csv or .parquet.")
+    ],
+    law: Annotated[
+        str, typer.Option("--law", help="chinchilla, gamma, or distillation.")
+    ] = "chinchilla",
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="OURS=THEIRS",
+            help="What the tables call N (parameters), D (tokens), loss, teacher_loss, teacher, "
+            "weight, tokenizer or status, where it is not that.",
+        ),
+    ] = None,
+    loss: Annotated[
+        Literal["huber", "absolute", "squares"],
+        typer.Option("--loss", help="Of the differences of logarithms."),
+    ] = "huber",
+    delta: Annotated[
+        float, typer.Option("--delta", help="Where huber goes over from squares to lines.")
+    ] = 1e-3,
+    too_high: Annotated[
+        float,
+        typer.Option("--too-high", min=1, help="How much heavier a prediction above a run weighs."),
+    ] = 1.0,
+    starts: Annotated[
+        int, typer.Option("--starts", min=1, help="Of the law's grid, drawn at random.")
+    ] = 1000,
+    draws: Annotated[int, typer.Option("--draws", min=0, help="Of the bootstrap.")] = 1000,
+    held_out: Annotated[
+        bool, typer.Option(help="Also predict runs from weaker ones, and count how well.")
+    ] = True,
+    output: Annotated[Path, typer.Option("--output", help="The file for the fitted law.")] = Path(
+        "law.json"
+    ),
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Fit a scaling law to runs: its coefficients, how sure they are, how well it predicts."""
+
+    def work() -> dict[str, Any]:
+        from distil_jax.pipeline.fit import FitOptions, fit_law
+        from distil_jax.scaling.fitting.loss import FitLoss
+
+        options = FitOptions(
+            FitLoss(kind=loss, delta=delta, too_high=too_high), starts, draws, held_out
+        )
+        return fit_law(data, law, _renamed(columns or []), options, output)
+
+    finish(work, as_json, debug)
+
+
+def _renamed(pairs: list[str]) -> dict[str, str]:
+    """Of N=params and the like."""
+    wrong = [pair for pair in pairs if not all(pair.partition("="))]
+    if wrong:
+        raise ConfigError(f"--column {wrong[0]}: expected OURS=THEIRS, as in --column N=params")
+    return {ours: theirs for ours, _, theirs in (pair.partition("=") for pair in pairs)}

@@ -1,0 +1,183 @@
+"""The verb `fit`: tables of runs in, a fitted law out."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distil_jax.errors import UserError
+from distil_jax.progress import progress
+from distil_jax.scaling.fitted import FittedLaw
+from distil_jax.scaling.fitting import selection
+from distil_jax.scaling.fitting.bootstrap import bootstrap, bootstrap_both
+from distil_jax.scaling.fitting.checks import check_runs, outliers
+from distil_jax.scaling.fitting.fit import Fit, fit
+from distil_jax.scaling.fitting.loss import FitLoss
+from distil_jax.scaling.fitting.runs import Runs
+from distil_jax.scaling.fitting.table import Table, read_tables
+from distil_jax.scaling.laws import DISTILLATION, GAMMA, Law, law_named
+from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS, TEACHER_LOSS
+
+_HELD_OUT_DRAWS = 200
+_MOST_SHOWN = 10
+
+Done = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """loss: what is minimised. starts: of the law's grid, drawn at random. draws: of the
+    bootstrap. held_out: whether runs that were held out are predicted, too."""
+
+    loss: FitLoss
+    starts: int
+    draws: int
+    held_out: bool
+    seed: int = 0
+
+
+def fit_law(
+    paths: Sequence[Path], law: str, columns: Mapping[str, str], options: FitOptions, output: Path
+) -> dict[str, Any]:
+    """Fit `law` to the runs in the files and write it to `output`; the result, to be printed.
+
+    columns: what the files call a column that has another name here.
+    """
+    chosen, table = law_named(law), read_tables(paths, columns)
+    work = _fit_both if chosen is DISTILLATION else _fit_one
+    with progress(total=2 + options.held_out, description=f"fit {law}", unit="parts") as bar:
+        found = work(chosen, table, options, lambda: bar.advance(1))
+    found.write(output)
+    return {**described(found), "fit": str(output)}
+
+
+def _fit_one(law: Law, table: Table, options: FitOptions, done: Done) -> FittedLaw:
+    alone = table.where(np.isnan(table.numbers[TEACHER_LOSS]))
+    runs = _runs(alone, law.inputs, "without a teacher")
+    found = _search(law, runs, options, done)
+    sampled = bootstrap(found, options.draws, options.seed)
+    done()
+    tested = _held_out(found, options, done)
+    return FittedLaw.of(sampled, held_out=tested, notes=[*table.notes, *_notes(found, alone)])
+
+
+def _fit_both(law: Law, table: Table, options: FitOptions, done: Done) -> FittedLaw:
+    """Of the runs with a teacher; the law of those without one comes first."""
+    taught = np.isfinite(table.numbers[TEACHER_LOSS])
+    students = _runs(table.where(taught), ("N", "D", TEACHER_LOSS), "with a teacher_loss")
+    alone = _runs(table.where(~taught), GAMMA.inputs, "without a teacher")
+    supervised = fit(GAMMA, alone, options.loss, options.starts, options.seed)
+    said = supervised.predict(students.columns)
+    found = _search(law, students.with_column(SUPERVISED_LOSS, said), options, done)
+    first, second = bootstrap_both(supervised, found, options.draws, options.seed)
+    done()
+    tested = _held_out(found, options, done)
+    return FittedLaw.of(
+        second,
+        held_out=tested,
+        notes=[*table.notes, *_notes(found, table.where(taught))],
+        supervised=FittedLaw.of(first, notes=_notes(supervised, table.where(~taught))),
+    )
+
+
+def _search(law: Law, runs: Runs, options: FitOptions, done: Done) -> Fit:
+    found = fit(law, runs, options.loss, options.starts, options.seed)
+    done()
+    return found
+
+
+def _runs(table: Table, inputs: Sequence[str], which: str) -> Runs:
+    """Raises UserError where there is none."""
+    if not len(table.rows):
+        raise UserError(
+            f"got no run {which}, which this law is fitted to; if the tables call the loss of the "
+            f"teachers otherwise, say so: --column teacher_loss=..."
+        )
+    missing = [name for name in inputs if name not in table.numbers]
+    if missing:
+        raise UserError(f"the tables' columns do not include {', '.join(missing)}")
+    weights, teachers = table.numbers["weight"], table.words["teacher"]
+    named = np.array([each is not None for each in teachers])
+    return Runs.of(
+        {name: table.numbers[name] for name in inputs},
+        table.numbers["loss"],
+        np.where(np.isnan(weights), 1.0, weights),
+        np.array(teachers, str) if named.all() else None,
+    )
+
+
+def _notes(found: Fit, table: Table) -> list[str]:
+    """For a user: what to know of the runs and of how the law fits them."""
+    told = check_runs(found.runs)
+    far = outliers(found)
+    if len(far):
+        some = ", ".join(str(table.rows[number]) for number in far[:_MOST_SHOWN])
+        told.append(
+            f"{len(far)} runs lie far from the law, more than 6 robust standard deviations (rows "
+            f"{some}{', ...' if len(far) > _MOST_SHOWN else ''}): look at them before trusting it"
+        )
+    if found.reached == 1:
+        told.append("a single search ended at the best optimum: take more --starts")
+    return told
+
+
+def _held_out(found: Fit, options: FitOptions, done: Done) -> list[selection.HeldOut]:
+    if not options.held_out:
+        return []
+    tested = selection.held_out(
+        found.law,
+        found.runs,
+        _splits(found.runs),
+        options.loss,
+        options.starts,
+        draws=min(options.draws, _HELD_OUT_DRAWS),
+    )
+    done()
+    return tested
+
+
+def _splits(runs: Runs) -> Iterator[tuple[str, np.ndarray]]:
+    """Weaker runs to predict stronger ones; and where teachers are named, each of them once."""
+    size, tokens = runs.columns["N"], runs.columns["D"]
+    yield from selection.rollouts("compute", size * tokens)
+    yield from selection.rollouts("size", size, (0.8,))
+    yield from selection.weak_to_strong(runs.loss)
+    if 1 < runs.clusters.max() + 1 < len(runs):
+        yield from selection.leave_one_out("teacher", runs.clusters)
+
+
+def described(found: FittedLaw) -> dict[str, Any]:
+    """What a user is shown of a fitted law: without draws and residuals."""
+    shown = {
+        "law": found.law,
+        "runs": found.runs,
+        "coefficients": [
+            {
+                "name": name,
+                "value": each.value,
+                "low": each.interval[0] if each.interval else None,
+                "high": each.interval[1] if each.interval else None,
+                "profile_low": each.profile[0],
+                "profile_high": each.profile[1],
+                "told": each.told,
+            }
+            for name, each in found.coefficients.items()
+        ],
+        "search": found.search.model_dump(),
+        "criteria": asdict(found.criteria),
+        "held_out": [asdict(each) for each in found.held_out],
+        "notes": [*found.notes, *_untold(found)],
+    }
+    return {**shown, "supervised": described(found.supervised)} if found.supervised else shown
+
+
+def _untold(found: FittedLaw) -> list[str]:
+    names = [name for name, each in found.coefficients.items() if not each.told]
+    if not names:
+        return []
+    return [
+        f"the runs do not tell {', '.join(names)}: other values fit as well. Trust what the law "
+        f"predicts within the runs' range, not these numbers"
+    ]

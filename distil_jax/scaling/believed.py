@@ -1,0 +1,96 @@
+"""Plans by a law from a file: kept to where its runs are, and with intervals by its draws."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from distil_jax.errors import UserError
+from distil_jax.scaling.domain import APPLE_DOMAIN, Domain
+from distil_jax.scaling.fitted import FittedLaw
+from distil_jax.scaling.laws import DISTILLATION, law_named
+from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS, TEACHER_LOSS
+from distil_jax.scaling.laws.published import APPLE_DISTILLATION, APPLE_SUPERVISED
+from distil_jax.scaling.planner import Choice, Limits, Planner
+
+
+@dataclass(frozen=True)
+class Believed:
+    """planner: by the best coefficients. students, teachers: where the laws' runs are.
+
+    drawn, drawn_alone: points [b, p] of the distillation and the supervised law, draw by draw;
+    none of published coefficients.
+    """
+
+    planner: Planner
+    students: Domain
+    teachers: Domain
+    drawn: np.ndarray
+    drawn_alone: np.ndarray
+
+    @classmethod
+    def of(cls, fitted: FittedLaw) -> "Believed":
+        """Raises UserError for a law that says nothing of teachers."""
+        alone = fitted.supervised
+        if fitted.law != DISTILLATION.name or alone is None:
+            raise UserError(
+                f"law {fitted.law!r}: a plan asks which teacher to take, expected a file that "
+                f"`distil-jax fit --law distillation` wrote"
+            )
+        law = law_named(alone.law)
+        return cls(
+            planner=Planner(alone.values, fitted.values, law),
+            students=fitted.domain,
+            teachers=alone.domain,
+            drawn=np.array([DISTILLATION.point(values) for values in fitted.drawn()]),
+            drawn_alone=np.array([law.point(values) for values in alone.drawn()]),
+        )
+
+    @classmethod
+    def published(cls) -> "Believed":
+        """By the coefficients of Busbridge et al. 2025: theirs is another tokenizer, other text."""
+        planner = Planner(APPLE_SUPERVISED, APPLE_DISTILLATION)
+        return cls(planner, APPLE_DOMAIN, APPLE_DOMAIN, np.empty((0, 0)), np.empty((0, 0)))
+
+    @cached_property
+    def inside(self) -> Planner:
+        """It chooses only teachers and tokens such as the runs had."""
+        limits = Limits(
+            size=self.teachers.ranges["N"],
+            tokens=self.teachers.ranges["D"],
+            student_tokens=self.students.ranges["D"],
+            teacher_loss=self.students.ranges[TEACHER_LOSS][0],
+        )
+        return self.planner.limited(**vars(limits))
+
+    def outside(self, choice: Choice) -> str:
+        """How far a choice is from the runs, in words; empty where it is among them."""
+        point = {"N": choice.size, "D": choice.tokens}
+        if choice.teacher_loss is None:
+            return self.teachers.told(**point)
+        return self.students.told(**point, **{TEACHER_LOSS: choice.teacher_loss})
+
+    def interval(self, choice: Choice, confidence: float = 0.9) -> tuple[float, float] | None:
+        """Of the loss that the law says of a choice; None without draws.
+
+        A teacher that is still to be trained has in each draw the loss of that draw's law.
+        """
+        if not len(self.drawn_alone):
+            return None
+        alone = self.planner.supervised_law
+        own = alone.predict_log(self.drawn_alone, {"N": choice.size, "D": choice.tokens})
+        if choice.teacher_loss is not None:
+            heard = np.log(choice.teacher_loss)
+            if choice.teacher_tokens is not None:
+                given = {"N": choice.teacher_size or 0.0, "D": choice.teacher_tokens}
+                heard = alone.predict_log(self.drawn_alone, given)
+            columns = {
+                "N": choice.size,
+                "D": choice.tokens,
+                TEACHER_LOSS: np.exp(heard),
+                SUPERVISED_LOSS: np.exp(own),
+            }
+            own = DISTILLATION.predict_log(self.drawn, columns)
+        sides = (1 - confidence) / 2, (1 + confidence) / 2
+        low, high = np.exp(np.nanquantile(own, sides))
+        return float(low), float(high)

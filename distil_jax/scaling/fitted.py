@@ -1,0 +1,123 @@
+"""A fitted law as a file: its coefficients, how sure they are, and where it may be believed."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from distil_jax.errors import UserError
+from distil_jax.run import write_text
+from distil_jax.scaling.domain import Domain
+from distil_jax.scaling.fitting.bootstrap import Sampled
+from distil_jax.scaling.fitting.loss import FitLoss
+from distil_jax.scaling.fitting.profile import Profile, profiles
+from distil_jax.scaling.fitting.selection import Criteria, HeldOut, criteria
+from distil_jax.settings import Settings
+
+
+class FittedCoefficient(Settings):
+    """interval: what 90 % of the bootstrap's draws lie in. profile: the 90 % interval of the
+    profiled likelihood, with null at a side where the runs set no bound. told: whether the runs
+    tell it at all; if not, its value means nothing by itself."""
+
+    value: float
+    interval: tuple[float, float] | None
+    profile: tuple[float | None, float | None]
+    told: bool
+
+
+class Searched(Settings):
+    """How the search ended; the words are those of `Fit`."""
+
+    starts: int
+    reached: int
+    optima: int
+    objective: float
+    slope: float
+    condition: float
+
+
+class FittedLaw(Settings):
+    """draws: coefficients of each draw of the bootstrap, in the order of `coefficients`.
+
+    residuals: log(predicted) - log(observed) of each run. supervised: of a distillation law, the
+    law that says what its students would reach alone; its draws belong to these, one by one.
+    """
+
+    law: str
+    loss: FitLoss
+    runs: int
+    coefficients: dict[str, FittedCoefficient]
+    search: Searched
+    criteria: Criteria
+    domain: Domain
+    residuals: list[float]
+    draws: list[list[float]]
+    held_out: list[HeldOut] = []
+    notes: list[str] = []
+    supervised: "FittedLaw | None" = None
+
+    @property
+    def values(self) -> dict[str, float]:
+        return {name: each.value for name, each in self.coefficients.items()}
+
+    def drawn(self) -> list[dict[str, float]]:
+        """The coefficients of each draw."""
+        return [dict(zip(self.coefficients, row, strict=True)) for row in self.draws]
+
+    @classmethod
+    def of(cls, sampled: Sampled, **more: Any) -> "FittedLaw":
+        """Of a fit and its bootstrap; the profiles are made here."""
+        fit, law = sampled.fit, sampled.fit.law
+        profiled = profiles(fit)
+        draws = np.column_stack([sampled.coefficient(name) for name in law.names])
+        return cls(
+            law=law.name,
+            loss=fit.loss,
+            runs=len(fit.runs),
+            coefficients={
+                name: _coefficient(value, sampled, profiled[name])
+                for name, value in fit.values.items()
+            },
+            search=Searched(
+                starts=fit.starts,
+                reached=fit.reached,
+                optima=len(fit.optima),
+                objective=fit.objective,
+                slope=fit.slope,
+                condition=fit.condition,
+            ),
+            criteria=criteria(fit),
+            domain=Domain.of({name: fit.runs.columns[name] for name in law.inputs}),
+            residuals=fit.residuals.tolist(),
+            draws=draws.tolist(),
+            **more,
+        )
+
+    def write(self, path: Path) -> None:
+        write_text(path, self.model_dump_json(indent=1) + "\n")
+
+
+def read_fitted(path: Path) -> FittedLaw:
+    """Raises UserError where it is not what `write` writes."""
+    try:
+        return FittedLaw.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file; `distil-jax fit` writes it") from None
+    except (ValidationError, UnicodeDecodeError) as error:
+        first = str(error).splitlines()
+        raise UserError(
+            f"{path}: got something else than a law that `distil-jax fit` wrote: "
+            f"{' '.join(first[1:3]).strip() or first[0]}"
+        ) from None
+
+
+def _coefficient(value: float, sampled: Sampled, profile: Profile) -> FittedCoefficient:
+    drawn = len(sampled.points) > 0
+    return FittedCoefficient(
+        value=value,
+        interval=sampled.interval(profile.name) if drawn else None,
+        profile=(profile.low, profile.high),
+        told=profile.is_told,
+    )

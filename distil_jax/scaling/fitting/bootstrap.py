@@ -1,0 +1,109 @@
+"""How sure a fit is: the coefficients that other draws of the same runs would have given."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from distil_jax.scaling.fitting.fit import Fit
+from distil_jax.scaling.fitting.search import search
+from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS
+
+_FROM = 3  # optima that each draw's search begins at
+_STEPS = 60
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A fit, and points [b, p] of its law: one for each draw of the runs, nan if that had none."""
+
+    fit: Fit
+    points: np.ndarray
+
+    def coefficient(self, name: str) -> np.ndarray:
+        """[b]"""
+        number = self.fit.law.names.index(name)
+        return self.fit.law.coefficients[number].from_search(self.points[:, number])
+
+    def interval(self, name: str, confidence: float = 0.9) -> tuple[float, float]:
+        """Of a coefficient: what so many of the draws lie in."""
+        low, high = np.nanquantile(self.coefficient(name), _sides(confidence))
+        return float(low), float(high)
+
+    def predicted_log(
+        self, columns: Mapping[str, float | np.ndarray], seed: int | None = None
+    ) -> np.ndarray:
+        """Logarithms of the loss [b, n] by each draw; by a seed, with the noise of a single run.
+
+        The noise is that of the fitted runs, drawn anew for each number; it is a little wider than
+        their residuals, by which the coefficients were chosen.
+        """
+        seen = self.fit.law.predict_log(self.points[:, None], _rows(columns))
+        if seed is None:
+            return seen
+        runs, chosen = len(self.fit.runs), len(self.fit.law.coefficients)
+        widened = self.fit.residuals * np.sqrt(runs / max(1, runs - chosen))
+        return seen - np.random.default_rng(seed).choice(widened, seen.shape)
+
+    def prediction_interval(
+        self,
+        columns: Mapping[str, float | np.ndarray],
+        confidence: float = 0.9,
+        seed: int | None = 0,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Losses [n] below and above: of a run's loss; without a seed, of the law's own value."""
+        low, high = np.nanquantile(self.predicted_log(columns, seed), _sides(confidence), axis=0)
+        return np.exp(low), np.exp(high)
+
+
+def bootstrap(
+    fit: Fit,
+    count: int = 1000,
+    seed: int = 0,
+    own: Mapping[str, np.ndarray] | None = None,
+) -> Sampled:
+    """Fit anew to `count` draws of the runs, cluster by cluster (Efron 1979).
+
+    own: columns [count, n] of which each draw has its own, such as losses that another law, drawn
+    with this one, predicts. Each search begins at the best optima of the fit.
+    """
+    runs, starts = fit.runs, fit.optima[:_FROM]
+    weights = runs.resampled_weights(count, np.random.default_rng(seed))
+    columns = {**runs.columns, **(own or {})}
+    repeated = {
+        name: np.repeat(column, len(starts), axis=0) if column.ndim == 2 else column
+        for name, column in columns.items()
+    }
+    found = search(
+        fit.law,
+        fit.loss,
+        repeated,
+        runs.loss,
+        np.tile(starts, (count, 1)),
+        np.repeat(weights, len(starts), axis=0),
+        steps=_STEPS,
+    )
+    losses = found.losses.reshape(count, len(starts))
+    points = found.points.reshape(count, len(starts), -1)
+    rows = np.arange(count), np.argmin(losses, axis=1)
+    # A draw without a law stays in its place: that of another law may belong to it.
+    return Sampled(fit, np.where(np.isfinite(losses[rows])[:, None], points[rows], np.nan))
+
+
+def bootstrap_both(
+    supervised: Fit, distillation: Fit, count: int = 1000, seed: int = 0
+) -> tuple[Sampled, Sampled]:
+    """Of both laws together: each draw's distillation law is fitted to what its own supervised law
+    says of the students (the paper takes the supervised law as known)."""
+    first = bootstrap(supervised, count, seed)
+    said = np.exp(first.predicted_log(distillation.runs.columns))
+    return first, bootstrap(distillation, count, seed + 1, {SUPERVISED_LOSS: said})
+
+
+def _rows(columns: Mapping[str, float | np.ndarray]) -> dict[str, np.ndarray]:
+    """So that draws broadcast along the first side."""
+    return {name: np.atleast_1d(np.asarray(column, float)) for name, column in columns.items()}
+
+
+def _sides(confidence: float) -> tuple[float, float]:
+    return (1 - confidence) / 2, (1 + confidence) / 2

@@ -1,0 +1,123 @@
+"""A law fitted to runs: the best of many searches, and what the search itself says of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from distil_jax.errors import UserError
+from distil_jax.scaling.fitting.loss import FitLoss
+from distil_jax.scaling.fitting.runs import Runs
+from distil_jax.scaling.fitting.search import Found, search
+from distil_jax.scaling.laws.law import Law
+
+_ROUGH_STEPS, _STEPS = 50, 200
+_FINISHED = 64  # searches that go on to the end
+_SAME = 1e-6  # optima whose losses differ by less, relatively, are one
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A law's coefficients, and how the search for them ended.
+
+    point [p]: where the search has them. objective: the sum over runs that `FitLoss` describes.
+    optima [m, p]: points of the distinct local optima that were finished, the best first.
+    starts: searches begun; reached: of the finished ones, those that ended at the best optimum.
+    slope: the greatest entry of the gradient there, of the scaled mean loss: 0 at an optimum.
+    condition: of the normal matrix of the logarithmic residuals, its columns scaled to one length:
+    beyond 1e8 or so, coefficients trade off against each other.
+    """
+
+    law: Law
+    loss: FitLoss
+    runs: Runs
+    point: np.ndarray
+    objective: float
+    optima: np.ndarray
+    starts: int
+    reached: int
+    slope: float
+    condition: float
+
+    @property
+    def values(self) -> dict[str, float]:
+        return self.law.named(self.point)
+
+    def predict(self, columns: Mapping[str, float | np.ndarray]) -> np.ndarray:
+        return np.exp(self.law.predict_log(self.point, columns))
+
+    @property
+    def residuals(self) -> np.ndarray:
+        """log(predicted) - log(observed) of each run that counts."""
+        seen = self.law.predict_log(self.point, self.runs.columns) - np.log(self.runs.loss)
+        return seen[self.runs.counted]
+
+
+def fit(
+    law: Law,
+    runs: Runs,
+    loss: FitLoss | None = None,
+    most_starts: int | None = None,
+    seed: int = 0,
+) -> Fit:
+    """Search from the law's grid of starts, or from `most_starts` of it drawn by `seed`.
+
+    Raises UserError if there are no more runs than coefficients, or no start leads anywhere.
+    """
+    if len(runs) <= len(law.coefficients):
+        raise UserError(
+            f"law {law.name!r} has {len(law.coefficients)} coefficients: got {len(runs)} runs, "
+            f"expected more than that, and better several times as many"
+        )
+    loss = loss or FitLoss()
+    starts = law.starts()
+    if most_starts is not None and most_starts < len(starts):
+        starts = starts[np.random.default_rng(seed).permutation(len(starts))[:most_starts]]
+    given = runs.columns, runs.loss
+    found = search(
+        law, loss, *given, starts, runs.weights, steps=_ROUGH_STEPS, rough=True
+    ).best_first()
+    ended = search(
+        law, loss, *given, found.points[:_FINISHED], runs.weights, steps=_STEPS
+    ).best_first()
+    if not np.isfinite(ended.losses[0]):
+        raise UserError(
+            f"law {law.name!r}: from none of {len(starts)} starts was there a finite loss; are "
+            f"{', '.join(law.inputs)} and the loss in the units that the law expects?"
+        )
+    best = ended.points[0]
+    residuals = law.predict_log(best, runs.columns) - np.log(runs.loss)
+    return Fit(
+        law=law,
+        loss=loss,
+        runs=runs,
+        point=best,
+        objective=loss.total(residuals, runs.weights),
+        optima=_distinct(ended),
+        starts=len(starts),
+        reached=int(np.sum(ended.losses <= ended.losses[0] * (1 + _SAME))),
+        slope=float(ended.slopes[0]),
+        condition=_condition(law, runs, best),
+    )
+
+
+def _distinct(ended: Found) -> np.ndarray:
+    """One point of each loss."""
+    kept = [0]
+    for number in range(1, len(ended.losses)):
+        loss = ended.losses[number]
+        if np.isfinite(loss) and loss > ended.losses[kept[-1]] * (1 + _SAME):
+            kept.append(number)
+    return ended.points[kept]
+
+
+def _condition(law: Law, runs: Runs, point: np.ndarray) -> float:
+    """By differences: a hundred-thousandth to each side of every coefficient."""
+    step = 1e-5
+    moved = point + step * np.concatenate([np.eye(len(point)), -np.eye(len(point))])
+    seen = law.predict_log(moved[:, None], runs.columns)
+    jacobian = (seen[: len(point)] - seen[len(point) :]).T[runs.counted] / (2 * step)
+    lengths = np.linalg.norm(jacobian, axis=0)
+    if not np.all(lengths > 0):
+        return float("inf")
+    return float(np.linalg.cond(jacobian / lengths) ** 2)

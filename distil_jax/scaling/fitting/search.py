@@ -1,0 +1,170 @@
+"""Many searches of a law's coefficients at once, in float64: damped Newton from every start.
+
+n runs, p coefficients, k searches. A step solves (H + m G) x = -g, with g the gradient; G the
+Gauss-Newton matrix of the parabolas above the loss (as in iteratively reweighted least squares); H
+the loss's own second derivative, or G again in the `rough` part; and m the damping, raised while
+steps go up and lowered while they go down (Levenberg 1944, Marquardt 1963).
+"""
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from distil_jax.scaling.fitting.loss import FitLoss
+from distil_jax.scaling.laws.law import Law
+
+_AT_ONCE = 64  # searches in one program: what they work on stays in the processor's cache
+_DAMPED_MOST = 1e12
+
+
+class Found(NamedTuple):
+    """Of each search: where it ended [k, p], the loss there and its gradient's greatest entry,
+    both scaled as in `FitLoss.scaled` and divided by the weight of all runs, each [k]."""
+
+    points: np.ndarray
+    losses: np.ndarray
+    slopes: np.ndarray
+
+    def best_first(self) -> "Found":
+        order = np.argsort(self.losses, kind="stable")
+        return Found(*(each[order] for each in self))
+
+
+class _State(NamedTuple):
+    point: jax.Array
+    loss: jax.Array
+    slope: jax.Array
+    damping: jax.Array
+    still: jax.Array
+    step: jax.Array
+
+
+def search(
+    law: Law,
+    loss: FitLoss,
+    columns: Mapping[str, np.ndarray],
+    observed: np.ndarray,
+    starts: np.ndarray,
+    weights: np.ndarray | None = None,
+    fixed: np.ndarray | None = None,
+    steps: int = 100,
+    rough: bool = False,
+) -> Found:
+    """From each of `starts` [k, p] downhill.
+
+    columns: the law's inputs, each [n], or [k, n] of each search's own. observed: losses [n].
+    weights: of the runs, [n] or [k, n]. fixed [k, p] or [p]: coefficients that stay as they start.
+    """
+    searches, coefficients = starts.shape
+    runs = np.shape(observed)[-1]
+    weights = np.ones(runs) if weights is None else weights
+    fixed = np.zeros(coefficients, bool) if fixed is None else fixed
+    given = {name: np.asarray(columns[name], float) for name in law.inputs}
+    own = (
+        np.asarray(starts, float),
+        np.broadcast_to(np.asarray(weights, float), (searches, runs)),
+        np.broadcast_to(fixed, (searches, coefficients)),
+        {name: column for name, column in given.items() if column.ndim == 2},
+    )
+    common = {name: column for name, column in given.items() if column.ndim == 1}
+    target = np.log(observed)
+
+    def part(first: int) -> list[np.ndarray]:
+        """The last part is filled up, so that all are of one shape and compiled once."""
+        rows = np.minimum(np.arange(first, first + _AT_ONCE), searches - 1)
+        with jax.enable_x64(True):
+            each = jax.tree.map(lambda a: a[rows], own)
+            ended = _downhill(law, loss, rough, steps, target, common, *each)
+            return [np.asarray(one)[: searches - first] for one in ended]
+
+    parts = [part(0)]  # alone: it compiles what the others run
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # jax computes outside Python's lock
+        parts += threads.map(part, range(_AT_ONCE, searches, _AT_ONCE))
+    return Found(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _downhill(
+    law: Law,
+    loss: FitLoss,
+    rough: bool,
+    steps: jax.Array,
+    observed: jax.Array,
+    common: dict[str, jax.Array],
+    *own: Any,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """All searches, each with its own start, weights, fixed coefficients and columns."""
+    return jax.vmap(partial(_search, law, loss, rough, steps, observed, common))(*own)
+
+
+def _search(
+    law: Law,
+    loss: FitLoss,
+    rough: bool,
+    steps: jax.Array,
+    observed: jax.Array,
+    common: dict[str, jax.Array],
+    start: jax.Array,
+    weights: jax.Array,
+    fixed: jax.Array,
+    own: dict[str, jax.Array],
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    columns = {**common, **own}
+    low, high = (jnp.asarray(side) for side in law.bounds())
+    total = weights.sum()
+
+    def residuals(point: jax.Array) -> jax.Array:
+        return law.log_loss(law.values(point), columns) - observed
+
+    def value(point: jax.Array) -> jax.Array:
+        found = jnp.sum(weights * loss.scaled(residuals(point))[0]) / total
+        return jnp.where(jnp.isfinite(found), found, jnp.inf)
+
+    def derivatives(point: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Gradient, second derivative and Gauss-Newton matrix."""
+        jacobian = jax.jacfwd(residuals)(point)
+        _, slopes, curvatures = loss.scaled(residuals(point))
+        gradient = jacobian.T @ (weights * slopes) / total
+        above = (jacobian * (weights * curvatures)[:, None]).T @ jacobian / total
+        return gradient, above if rough else jax.hessian(value)(point), above
+
+    def held(point: jax.Array, gradient: jax.Array) -> jax.Array:
+        """Coefficients that may not move: told so, or at a bound that the loss pushes against."""
+        return fixed | ((point <= low) & (gradient > 0)) | ((point >= high) & (gradient < 0))
+
+    def more(state: _State) -> jax.Array:
+        return (state.step < steps) & (state.still < 3) & (state.damping < _DAMPED_MOST)
+
+    def step(state: _State) -> _State:
+        gradient, second, above = derivatives(state.point)
+        stuck = held(state.point, gradient)
+        free = ~(stuck[:, None] | stuck[None])
+        ridge = jnp.where(stuck, 1.0, 1e-12 * (1.0 + jnp.diag(above)))
+        scaled = above + jnp.diag(jnp.diag(above))
+        matrix = jnp.where(free, second + state.damping * scaled, 0.0) + jnp.diag(ridge)
+        move = -jnp.linalg.solve(matrix, jnp.where(stuck, 0.0, gradient))
+        point = jnp.clip(state.point + move, low, high)
+        found = value(point)
+        better = found < state.loss
+        gained = jnp.where(better, state.loss - found, 0.0)
+        small = gained <= 1e-13 * jnp.abs(state.loss)
+        return _State(
+            point=jnp.where(better, point, state.point),
+            loss=jnp.where(better, found, state.loss),
+            slope=jnp.max(jnp.abs(jnp.where(stuck, 0.0, gradient))),
+            damping=jnp.clip(state.damping * jnp.where(better, 0.2, 4.0), 1e-12, None),
+            still=jnp.where(better & small, state.still + 1, jnp.where(better, 0, state.still)),
+            step=state.step + 1,
+        )
+
+    start = jnp.where(fixed, start, jnp.clip(start, low, high))
+    zero = jnp.zeros((), jnp.int64)
+    begin = _State(start, value(start), jnp.full((), jnp.inf), jnp.ones(()), zero, zero)
+    end = jax.lax.while_loop(more, step, begin)
+    return end.point, end.loss, end.slope

@@ -1,0 +1,127 @@
+"""Tables of runs in CSV or Parquet, anybody's, as columns that the fit knows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from distil_jax.errors import UserError
+
+# What a run must say, and what it may say besides.
+NEEDED = ("N", "D", "loss")
+NUMBERS = (*NEEDED, "teacher_loss", "weight")
+WORDS = ("teacher", "tokenizer", "status")
+_FINISHED = {"finished", "complete", "completed", "done", "success"}
+_READERS = {".csv": pyarrow.csv.read_csv, ".parquet": pyarrow.parquet.read_table}
+
+
+@dataclass(frozen=True)
+class Table:
+    """numbers: float64 [n] by name, nan where nothing is said. words: by name, None there.
+
+    rows [n]: numbers of the rows in the files. notes: what was left out, and why.
+    """
+
+    numbers: dict[str, np.ndarray]
+    words: dict[str, np.ndarray]
+    rows: np.ndarray
+    notes: list[str]
+
+    def where(self, chosen: np.ndarray) -> "Table":
+        return Table(
+            {name: column[chosen] for name, column in self.numbers.items()},
+            {name: column[chosen] for name, column in self.words.items()},
+            self.rows[chosen],
+            self.notes,
+        )
+
+
+def read_tables(paths: Sequence[Path], columns: Mapping[str, str]) -> Table:
+    """The runs of all files, one after the other, without those that are no use.
+
+    columns: what the file calls a column that goes by another name here, as {"N": "params"}.
+
+    Raises UserError on an unreadable file, a missing column, several tokenizers.
+    """
+    unknown = set(columns) - {*NUMBERS, *WORDS}
+    if unknown:
+        raise UserError(
+            f"column {', '.join(sorted(unknown))}: got a name that the fit does not know; expected "
+            f"some of {', '.join((*NUMBERS, *WORDS))}, as in --column N=params"
+        )
+    tables = [_read(path, columns) for path in paths]
+    numbers = {name: np.concatenate([t[name] for t in tables]) for name in NUMBERS}
+    words = {name: np.concatenate([t[name] for t in tables]) for name in WORDS}
+    return _useful(Table(numbers, words, np.arange(len(numbers["N"])), []))
+
+
+def _read(path: Path, columns: Mapping[str, str]) -> dict[str, np.ndarray]:
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UserError(f"{path}: got {path.suffix or 'no ending'}, expected .csv or .parquet")
+    try:
+        table = reader(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file") from None
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    there = {name: columns.get(name, name) for name in (*NUMBERS, *WORDS)}
+    missing = [name for name in NEEDED if there[name] not in table.column_names]
+    missing += [name for name in columns if columns[name] not in table.column_names]
+    if missing:
+        raise UserError(
+            f"{path}: got no column {', '.join(dict.fromkeys(there[each] for each in missing))}; "
+            f"it has {', '.join(table.column_names)}. Say which is which, as in "
+            f"--column N=params --column D=tokens --column loss=val_loss"
+        )
+    rows = table.num_rows
+    found = {}
+    for name in NUMBERS:
+        column = table.column(there[name]) if there[name] in table.column_names else None
+        found[name] = np.full(rows, np.nan) if column is None else _numbers(path, name, column)
+    for name in WORDS:
+        column = table.column(there[name]) if there[name] in table.column_names else None
+        said = [None] * rows if column is None else column.to_pylist()
+        found[name] = np.array([None if each is None else str(each) for each in said], object)
+    return found
+
+
+def _numbers(path: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
+    try:
+        return column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: column of {name}: expected numbers: {error}") from None
+
+
+def _useful(table: Table) -> Table:
+    """Without runs that say no number above 0, or that did not end well."""
+    sound = np.ones(len(table.rows), bool)
+    notes = []
+
+    def drop(bad: np.ndarray, why: str) -> None:
+        nonlocal sound
+        bad = bad & sound
+        if bad.any():
+            some = ", ".join(str(row) for row in table.rows[bad][:5])
+            more = ", ..." if bad.sum() > 5 else ""
+            notes.append(f"{bad.sum()} runs left out: {why} (rows {some}{more})")
+            sound = sound & ~bad
+
+    for name in NEEDED:
+        column = table.numbers[name]
+        drop(~(np.isfinite(column) & (column > 0)), f"{name} is no number above 0")
+    statuses = table.words["status"]
+    ended = np.array([each is None or each.lower() in _FINISHED for each in statuses], bool)
+    drop(~ended, "their status says that they did not finish")
+    kept = table.where(sound)
+    tokenizers = {each for each in kept.words["tokenizer"] if each is not None}
+    if len(tokenizers) > 1:
+        raise UserError(
+            f"the runs have {len(tokenizers)} tokenizers ({', '.join(sorted(tokenizers))}): losses "
+            f"a token cannot be compared between them; fit each by itself"
+        )
+    return Table(kept.numbers, kept.words, kept.rows, notes)

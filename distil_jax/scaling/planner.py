@@ -1,0 +1,209 @@
+"""The best use of a budget by fitted laws: a student's tokens, its teacher's size and tokens.
+
+Busbridge et al. 2025 (arXiv:2502.08606), section 5. The budget gives the student's tokens, so that
+the teacher's size and tokens are left to choose: a grid of both, made finer around its best.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from distil_jax.scaling.bill import Flops, Scenario
+from distil_jax.scaling.language_models import APPLE
+from distil_jax.scaling.laws import DISTILLATION, GAMMA, Law
+from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS, TEACHER_LOSS
+
+_POINTS, _ROUNDS, _NARROWER = 41, 14, 0.35
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may be chosen: sizes in parameters, tokens, and the teacher's loss."""
+
+    size: tuple[float, float] = (1e6, 1e17)
+    tokens: tuple[float, float] = (1e6, 1e17)
+    student_tokens: tuple[float, float] = (1e6, 1e17)
+    teacher_loss: float = 0.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A student of `size` parameters and `tokens`, and its teacher; no teacher if supervised.
+
+    compute: what it takes, which is less than the budget where no more tokens may be used.
+    """
+
+    scenario: str
+    compute: float
+    size: float
+    tokens: float
+    loss: float
+    teacher_size: float | None = None
+    teacher_tokens: float | None = None
+    teacher_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Planner:
+    """supervised, distillation: coefficients of the two laws. flops: of a token's forward pass."""
+
+    supervised: Mapping[str, float]
+    distillation: Mapping[str, float]
+    supervised_law: Law = GAMMA
+    flops: Flops = APPLE.forward_flops
+    limits: Limits = Limits()
+
+    def supervised_loss(self, size: np.ndarray | float, tokens: np.ndarray | float) -> np.ndarray:
+        return self.supervised_law.predict(self.supervised, N=size, D=tokens)
+
+    def student_loss(
+        self,
+        size: np.ndarray | float,
+        tokens: np.ndarray | float,
+        teacher_loss: np.ndarray | float,
+    ) -> np.ndarray:
+        """nan where there are no tokens."""
+        tokens = np.asarray(tokens, float)
+        some = np.where(tokens > 0, tokens, 1.0)
+        columns = {
+            "N": size,
+            "D": some,
+            TEACHER_LOSS: teacher_loss,
+            SUPERVISED_LOSS: self.supervised_loss(size, some),
+        }
+        return np.where(tokens > 0, DISTILLATION.predict(self.distillation, **columns), np.nan)
+
+    def without_teacher(self, compute: float, size: float | None = None) -> Choice:
+        """Supervised training; of the best size where none is given."""
+
+        def tokens(size: np.ndarray) -> np.ndarray:
+            return self._used(compute / (3 * self.flops(size)))
+
+        def loss(point: np.ndarray) -> np.ndarray:
+            given = np.exp(point[0])
+            return self._allowed(self.supervised_loss(given, tokens(given)), tokens(given))
+
+        if size is None:
+            [size] = _lowest(loss, [self.limits.size])
+        count = tokens(np.asarray(size))
+        reached = self._allowed(self.supervised_loss(size, count), count)
+        spent = 3 * self.flops(np.asarray(size)) * count
+        return Choice("supervised", float(spent), size, float(count), float(reached))
+
+    def best(self, compute: float, size: float, scenario: Scenario) -> Choice:
+        """The best student of `size` parameters for a budget, and the teacher for it.
+
+        Where the teacher costs nothing, only its loss is chosen: named is then the one that is
+        cheapest to train to that loss. The loss is infinite where the limits leave no student.
+        """
+        if scenario.is_free:
+            tokens = self._tokens(compute, size, scenario, np.ones(()), np.zeros(()))
+            heard = self.best_teacher(size, float(tokens))[1]
+            teacher, learnt = self.cheapest_teacher(heard)
+        else:
+            teacher, learnt = self._teacher(compute, size, scenario)
+            heard = float(self.supervised_loss(teacher, learnt))
+            tokens = self._tokens(compute, size, scenario, np.array(teacher), np.array(learnt))
+        return self.with_teacher(size, float(tokens), scenario, (teacher, learnt, heard))
+
+    def with_teacher(
+        self, size: float, tokens: float, scenario: Scenario, teacher: tuple[float, float, float]
+    ) -> Choice:
+        """A student of a teacher of that size, tokens and loss, and its bill."""
+        teacher_size, learnt, heard = teacher
+        spent = scenario.per_token(self.flops, size, np.array(teacher_size)) * tokens
+        spent += scenario.teacher(self.flops, np.array(teacher_size), np.array(learnt))
+        loss = self._allowed(self.student_loss(size, tokens, heard), np.asarray(tokens))
+        return Choice(scenario.name, float(spent), size, tokens, float(loss), *teacher)
+
+    def best_loss(self, compute: float, size: float, scenario: Scenario | None) -> float:
+        """The loss of `best`, or of `without_teacher` for None, in less time."""
+        if scenario is None:
+            return self.without_teacher(compute, size).loss
+        if not scenario.is_free:
+            return self.best(compute, size, scenario).loss
+        tokens = self._tokens(compute, size, scenario, np.ones(()), np.zeros(()))
+        loss, _ = self.best_teacher(size, float(tokens))
+        return float(self._allowed(np.asarray(loss), tokens))
+
+    def _teacher(self, compute: float, size: float, scenario: Scenario) -> tuple[float, float]:
+        """Size and tokens of the teacher to take."""
+
+        def loss(point: np.ndarray) -> np.ndarray:
+            teacher, learnt = np.exp(point)
+            heard = self.supervised_loss(teacher, learnt)
+            tokens = self._tokens(compute, size, scenario, teacher, learnt)
+            found = self._allowed(self.student_loss(size, tokens, heard), tokens)
+            return np.where(heard >= self.limits.teacher_loss, found, np.inf)
+
+        teacher, learnt = _lowest(loss, [self.limits.size, self.limits.tokens])
+        return teacher, learnt
+
+    def best_teacher(self, size: float, tokens: float) -> tuple[float, float]:
+        """The lowest loss of a student, and its teacher's: a better one would give a worse one."""
+        lowest = max(self.limits.teacher_loss, self._entropy * (1 + 1e-9))
+
+        def loss(point: np.ndarray) -> np.ndarray:
+            return self.student_loss(size, tokens, np.exp(point[0]))
+
+        [heard] = _lowest(loss, [(lowest, 20 * lowest)])
+        return float(self.student_loss(size, tokens, heard)), heard
+
+    def cheapest_teacher(self, loss: float) -> tuple[float, float]:
+        """Size and tokens of the least compute that reach a loss, by supervised training."""
+        low, high = np.log(1e12), np.log(1e40)
+        for _ in range(60):
+            middle = (low + high) / 2
+            better = self.without_teacher(float(np.exp(middle))).loss <= loss
+            low, high = (low, middle) if better else (middle, high)
+        found = self.without_teacher(float(np.exp(high)))
+        return found.size, found.tokens
+
+    @property
+    def _entropy(self) -> float:
+        """What no teacher can go below."""
+        return float(self.supervised["E"])
+
+    def _tokens(
+        self,
+        compute: float,
+        size: float,
+        scenario: Scenario,
+        teacher: np.ndarray,
+        learnt: np.ndarray,
+    ) -> np.ndarray:
+        """What a budget is left for, and may be used."""
+        return self._used(scenario.tokens(self.flops, compute, size, teacher, learnt))
+
+    def _used(self, tokens: np.ndarray) -> np.ndarray:
+        return np.minimum(tokens, self.limits.student_tokens[1])
+
+    def _allowed(self, loss: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Infinite where there are fewer tokens than a student must have."""
+        return np.where(tokens >= self.limits.student_tokens[0], loss, np.inf)
+
+    def limited(self, **changes: float | tuple[float, float]) -> "Planner":
+        return replace(self, limits=replace(self.limits, **changes))
+
+
+def _lowest(
+    loss: Callable[[np.ndarray], np.ndarray], sides: list[tuple[float, float]]
+) -> list[float]:
+    """Where it is lowest between the sides, searched by logarithms.
+
+    loss: of points [m, ...] with as many coordinates as there are sides.
+    """
+    limits = np.log(np.array(sides))
+    low, high = limits.T
+    best = (low + high) / 2
+    for number in range(_ROUNDS):
+        points = _POINTS if len(sides) > 1 or number else 20 * _POINTS
+        axes = [np.linspace(*side, points) for side in zip(low, high, strict=True)]
+        point = np.stack(np.meshgrid(*axes, indexing="ij"))
+        found = loss(point)
+        found = np.where(np.isfinite(found), found, np.inf)
+        best = point.reshape(len(sides), -1)[:, np.argmin(found)]
+        half = (high - low) / 2 * _NARROWER
+        low, high = np.maximum(best - half, limits[:, 0]), np.minimum(best + half, limits[:, 1])
+    return [float(each) for each in np.exp(best)]

@@ -1,0 +1,92 @@
+"""The distillation law fitted to runs drawn from the published one (the spec's A9)."""
+
+import numpy as np
+import pytest
+
+from distil_jax.scaling.fitting.bootstrap import bootstrap, bootstrap_both
+from distil_jax.scaling.fitting.fit import Fit, fit
+from distil_jax.scaling.fitting.loss import FitLoss
+from distil_jax.scaling.fitting.profile import profiles
+from distil_jax.scaling.laws import DISTILLATION, GAMMA
+from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS
+from tests.made_up_runs import distillation_runs, supervised_runs
+
+LOSS = FitLoss(delta=1e-4)
+STARTS = 64
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return distillation_runs()
+
+
+@pytest.fixture(scope="module")
+def fitted(drawn) -> Fit:
+    return fit(DISTILLATION, drawn[0], LOSS, most_starts=STARTS)
+
+
+def mean_error(found: Fit, true: np.ndarray) -> np.ndarray:
+    return np.abs(found.predict(found.runs.columns) / true - 1)
+
+
+def test_it_predicts_the_law_that_the_runs_are_of(drawn, fitted):
+    runs, true = drawn
+    at_truth = LOSS.total(np.log(true) - np.log(runs.loss), runs.weights)
+    error = mean_error(fitted, true).mean()
+    print(f"\nA9: objective {fitted.objective:.6g}, at the truth {at_truth:.6g}; error {error:.4%}")
+    assert fitted.objective <= at_truth
+    assert error <= 5e-4
+
+
+@pytest.mark.slow
+def test_weak_students_tell_of_strong_ones(drawn):
+    runs, true = drawn
+    strong = true <= 2.3
+    found = fit(DISTILLATION, runs.without(strong), LOSS, most_starts=STARTS)
+    beyond = mean_error(found, true)[strong].mean()
+    print(f"\nA9: {strong.sum()} runs of a loss up to 2.3 predicted from the others: {beyond:.3%}")
+    assert beyond <= 4e-3
+
+
+@pytest.mark.slow
+def test_what_the_runs_do_not_tell_is_named(fitted):
+    untold = {name for name, each in profiles(fitted).items() if not each.is_told}
+    print(f"\nA9: not told by 697 runs: {sorted(untold)}")
+    assert {"c1", "B"} <= untold
+
+
+@pytest.mark.slow
+def test_without_noise_the_law_itself_is_found():
+    runs, true = distillation_runs(seed=None)
+    found = fit(DISTILLATION, runs, LOSS, most_starts=128)
+    assert mean_error(found, true).max() <= 1e-4
+
+
+@pytest.mark.slow
+def test_both_laws_are_drawn_together():
+    """Each draw's students are held to what its own supervised law says of them."""
+    runs, _ = distillation_runs(count=200)
+    alone, _ = supervised_runs()
+    supervised = fit(GAMMA, alone, LOSS, most_starts=STARTS)
+    said = supervised.predict(runs.columns)
+    found = fit(DISTILLATION, runs.with_column(SUPERVISED_LOSS, said), LOSS, most_starts=STARTS)
+    first, second = bootstrap_both(supervised, found, 20)
+    known = bootstrap(found, 20, seed=1)
+    assert len(first.points) == len(second.points) == 20
+    assert np.isfinite(second.points).all()
+    assert np.std(first.predicted_log(runs.columns), axis=0).min() > 0
+    assert not np.allclose(known.points, second.points)
+
+
+@pytest.mark.very_slow
+def test_intervals_cover_what_they_say():
+    """A9: of 50 draws of the runs, how many new runs lie in the 90 % intervals."""
+    covered = []
+    for seed in range(50):
+        runs, _ = distillation_runs(seed=seed)
+        found = fit(DISTILLATION, runs, LOSS, most_starts=STARTS)
+        low, high = bootstrap(found, 100, seed).prediction_interval(runs.columns, seed=seed)
+        other, _ = distillation_runs(seed=1000 + seed)
+        covered.append(np.mean((low <= other.loss) & (other.loss <= high)))
+    print(f"\nA9: coverage of 90 % intervals over 50 draws: {np.mean(covered):.3f}")
+    assert 0.85 <= np.mean(covered) <= 0.95

@@ -1,0 +1,98 @@
+"""Other people's tables of runs: what is read, what is left out, and what is told."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from distil_jax.errors import UserError
+from distil_jax.scaling.fitting.checks import check_runs
+from distil_jax.scaling.fitting.runs import Runs
+from distil_jax.scaling.fitting.table import read_tables
+
+TEXT = """params,tokens,val_loss,status,tokenizer
+1e8,2e9,3.1,finished,bpe
+2e8,4e9,2.9,finished,bpe
+3e8,6e9,nan,finished,bpe
+-4e8,8e9,2.7,finished,bpe
+5e8,1e10,2.6,diverged,bpe
+6e8,,2.5,finished,bpe
+"""
+COLUMNS = {"N": "params", "D": "tokens", "loss": "val_loss"}
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    path = tmp_path / "runs.csv"
+    path.write_text(TEXT)
+    return path
+
+
+def test_runs_that_are_no_use_are_left_out_by_name(path):
+    table = read_tables([path], COLUMNS)
+    np.testing.assert_array_equal(table.numbers["N"], [1e8, 2e8])
+    np.testing.assert_array_equal(table.numbers["loss"], [3.1, 2.9])
+    assert table.rows.tolist() == [0, 1]
+    assert table.notes == [
+        "1 runs left out: N is no number above 0 (rows 3)",
+        "1 runs left out: D is no number above 0 (rows 5)",
+        "1 runs left out: loss is no number above 0 (rows 2)",
+        "1 runs left out: their status says that they did not finish (rows 4)",
+    ]
+    assert np.isnan(table.numbers["teacher_loss"]).all()
+
+
+def test_several_files_and_both_formats(path, tmp_path):
+    other = tmp_path / "more.parquet"
+    rows = {"params": [7e8], "tokens": [int(2e10)], "val_loss": [2.4], "teacher_loss": [2.0]}
+    pq.write_table(pa.table(rows), other)
+    table = read_tables([path, other], COLUMNS)
+    np.testing.assert_array_equal(table.numbers["D"], [2e9, 4e9, 2e10])
+    np.testing.assert_array_equal(np.isnan(table.numbers["teacher_loss"]), [True, True, False])
+    assert table.rows.tolist() == [0, 1, 6]
+
+
+def test_several_tokenizers_are_refused(path):
+    path.write_text(TEXT.replace("2.9,finished,bpe", "2.9,finished,unigram"))
+    with pytest.raises(UserError, match=r"2 tokenizers \(bpe, unigram\): losses a token cannot"):
+        read_tables([path], COLUMNS)
+
+
+@pytest.mark.parametrize(
+    "columns,told",
+    [
+        ({}, "got no column N, D, loss; it has params, tokens, val_loss, status, tokenizer"),
+        ({**COLUMNS, "N": "size"}, "got no column size; it has"),
+        ({**COLUMNS, "weight": "mass"}, "got no column mass; it has"),
+        ({**COLUMNS, "n": "params"}, "column n: got a name that the fit does not know"),
+        ({**COLUMNS, "weight": "status"}, "column of weight: expected numbers"),
+    ],
+)
+def test_wrong_columns_are_told(path, columns, told):
+    with pytest.raises(UserError, match=told):
+        read_tables([path], columns)
+
+
+def test_what_is_no_table_is_told(tmp_path):
+    for name, text, told in (
+        ("a.json", "{}", "got .json, expected .csv or .parquet"),
+        ("b.parquet", "PAR1 no", "cannot be read"),
+        ("c.csv", "N,D,loss\n1,2\n", "cannot be read"),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(UserError, match=told):
+            read_tables([tmp_path / name], {})
+    with pytest.raises(UserError, match="there is no such file"):
+        read_tables([tmp_path / "gone.csv"], {})
+
+
+def test_copies_and_constants_are_told():
+    size = np.array([1e8, 1e8, 2e8, 4e8])
+    runs = Runs.of({"N": size, "D": np.array([2e9, 2e9, 9e9, 1e9])}, np.array([3.0, 3.0, 2.8, 2.9]))
+    assert check_runs(runs) == [
+        "1 of 4 runs are copies of others, number by number: they count twice"
+    ]
+    fixed = Runs.of({"N": size, "D": np.full(4, 1e9)}, np.array([3.0, 3.1, 2.8, 2.9]))
+    assert check_runs(fixed) == ["D is 1e+09 in all runs: nothing of it can be told"]
