@@ -1,7 +1,15 @@
 """Runs drawn from the published laws, in designs like those of Busbridge et al. 2025."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from distil_jax.scaling.designs import (
+    equal_compute,
+    fixed_ratios,
+    students_of_equal_compute,
+    teachers_of_equal_compute,
+)
 from distil_jax.scaling.fitting.runs import Runs
 from distil_jax.scaling.language_models import APPLE
 from distil_jax.scaling.laws import DISTILLATION, GAMMA
@@ -24,41 +32,21 @@ def supervised_runs(seed: int | None = 0, count: int = 73) -> tuple[Runs, np.nda
     """Runs, and their losses without noise: of one ratio, of 512e9 tokens, of equal compute."""
     points = [(size, 20 * size) for size in SIZES[::2]]
     points += [(size, 512e9) for size in SIZES[3::4]]
-    for budget in _BUDGETS:
-        tokens = budget / (3 * APPLE.forward_flops(SIZES))
-        fair = (tokens / SIZES > 1) & (tokens / SIZES < 800)
-        points += list(zip(SIZES[fair], tokens[fair], strict=True))
-    size, tokens = np.array(points).T
-    chosen = np.sort(np.random.default_rng(1).permutation(len(size))[:count])
-    size, tokens = size[chosen], tokens[chosen]
+    points += equal_compute(SIZES, _BUDGETS, APPLE.forward_flops, (1, 800))
+    size, tokens = _some(points, count)
     true = supervised_loss(size, tokens)
     return Runs.of({"N": size, "D": tokens}, noisy(true, seed)), true
 
 
 def distillation_runs(seed: int | None = 0, count: int = 697) -> tuple[Runs, np.ndarray]:
     """The paper's three designs. The clusters are the teachers."""
-    points = []
-    for teacher in _TEACHERS:  # teachers of one ratio, students of equal compute
-        for budget in _BUDGETS:
-            tokens = budget / (3 * APPLE.forward_flops(SIZES))
-            fair = (tokens / SIZES >= 4) & (tokens / SIZES <= 1000)
-            points += [
-                (n, d, teacher, 20 * teacher)
-                for n, d in zip(SIZES[fair], tokens[fair], strict=True)
-            ]
-    for size in (198e6, 546e6, 975e6, 1.82e9):  # teachers of equal compute, students of one ratio
-        for budget in _BUDGETS:
-            learnt = budget / (3 * APPLE.forward_flops(SIZES))
-            fair = learnt / SIZES > 2
-            points += [
-                (size, 20 * size, n, d) for n, d in zip(SIZES[fair], learnt[fair], strict=True)
-            ]
-    for teacher in (198e6, 266e6, *_TEACHERS):  # both of one ratio
-        for size in (198e6, 546e6, 975e6, 1.82e9, 2.72e9):
-            points += [(size, m * size, teacher, 20 * teacher) for m in (20, 40, 80, 160, 320)]
-    size, tokens, teacher, learnt = np.array(points).T
-    chosen = np.sort(np.random.default_rng(1).permutation(len(size))[:count])
-    size, tokens, teacher, learnt = (each[chosen] for each in (size, tokens, teacher, learnt))
+    flops = APPLE.forward_flops
+    runs = students_of_equal_compute(_TEACHERS, equal_compute(SIZES, _BUDGETS, flops, (4, 1000)))
+    profiles = equal_compute(SIZES, _BUDGETS, flops, (2, 1e6))
+    runs += teachers_of_equal_compute((198e6, 546e6, 975e6, 1.82e9), profiles)
+    runs += fixed_ratios((198e6, 266e6, *_TEACHERS), (198e6, 546e6, 975e6, 1.82e9, 2.72e9))
+    points = [(run.size, run.tokens, run.teacher_size, run.teacher_tokens) for run in runs]
+    size, tokens, teacher, learnt = _some(points, count)
     columns = {
         "N": size,
         "D": tokens,
@@ -67,6 +55,12 @@ def distillation_runs(seed: int | None = 0, count: int = 697) -> tuple[Runs, np.
     }
     true = DISTILLATION.predict(APPLE_DISTILLATION, **columns)
     return Runs.of(columns, noisy(true, seed), clusters=columns[TEACHER_LOSS]), true
+
+
+def _some(points: Sequence[tuple], count: int) -> np.ndarray:
+    """So many of them, always the same ones, column by column."""
+    chosen = np.sort(np.random.default_rng(1).permutation(len(points))[:count])
+    return np.array(points, float)[chosen].T
 
 
 def noisy(loss: np.ndarray, seed: int | None) -> np.ndarray:

@@ -89,6 +89,32 @@ def plan(
             "--extrapolate", help="Answer outside of the law's runs, too.", rich_help_panel=_BY_LAW
         ),
     ] = False,
+    flops: Annotated[
+        Literal["paper", "2n"],
+        typer.Option(
+            "--flops",
+            help="Of a token: by size, context and vocabulary (arXiv:2502.08606), or 2 N.",
+            rich_help_panel=_BY_LAW,
+        ),
+    ] = "paper",
+    context: Annotated[
+        int, typer.Option("--context", help="Tokens a model reads.", rich_help_panel=_BY_LAW)
+    ] = 4096,
+    vocabulary: Annotated[
+        int, typer.Option("--vocabulary", help="Its tokens.", rich_help_panel=_BY_LAW)
+    ] = 32768,
+    plots: Annotated[
+        Path | None,
+        typer.Option("--plots", help="A folder for charts, as PNG.", rich_help_panel=_BY_LAW),
+    ] = None,
+    next_runs: Annotated[
+        float | None,
+        typer.Option(
+            "--next-runs",
+            help="Operations for runs that would make the best plan surer: which?",
+            rich_help_panel=_BY_LAW,
+        ),
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -101,10 +127,12 @@ def plan(
             assert config is not None
             return run_stage("plan", config, overrides or [], topology, table)
         from distil_jax.pipeline.law_plan import Question, plan_by_law
+        from distil_jax.scaling.language_models import Shape, twice_size
 
         assert size is not None
-        shared = students, teachers, room, token_bytes, chips, utilization, price, extrapolate
-        return plan_by_law(law, Question(size, compute, loss, *shared))
+        rest = students, teachers, room, token_bytes, chips, utilization, price, extrapolate
+        cost = twice_size if flops == "2n" else Shape(context, vocabulary).forward_flops
+        return plan_by_law(law, Question(size, compute, loss, *rest, next_runs, cost, plots))
 
     finish(work, as_json, debug)
 
@@ -134,7 +162,8 @@ def fit(
         typer.Option("--loss", help="Of the differences of logarithms."),
     ] = "huber",
     delta: Annotated[
-        float, typer.Option("--delta", help="Where huber goes over from squares to lines.")
+        float,
+        typer.Option("--delta", min=1e-9, help="Where huber turns from squares to lines."),
     ] = 1e-3,
     too_high: Annotated[
         float,
@@ -147,6 +176,9 @@ def fit(
     held_out: Annotated[
         bool, typer.Option(help="Also predict runs from weaker ones, and count how well.")
     ] = True,
+    plots: Annotated[
+        Path | None, typer.Option("--plots", help="A folder for charts, as PNG.")
+    ] = None,
     output: Annotated[Path, typer.Option("--output", help="The file for the fitted law.")] = Path(
         "law.json"
     ),
@@ -159,9 +191,8 @@ def fit(
         from distil_jax.pipeline.fit import FitOptions, fit_law
         from distil_jax.scaling.fitting.loss import FitLoss
 
-        options = FitOptions(
-            FitLoss(kind=loss, delta=delta, too_high=too_high), starts, draws, held_out
-        )
+        chosen = FitLoss(kind=loss, delta=delta, too_high=too_high)
+        options = FitOptions(chosen, starts, draws, held_out, plots)
         return fit_law(data, law, _renamed(columns or []), options, output)
 
     finish(work, as_json, debug)

@@ -16,7 +16,6 @@ from distil_jax.pipeline.session import Session
 from distil_jax.pipeline.train import train_stage
 from distil_jax.pipeline.transcribe import transcribe_stage
 from distil_jax.pipeline.transcribe_options import TranscribeOptions
-from distil_jax.report import write_report
 from distil_jax.run import RunFolder
 
 Result = dict[str, Any]
@@ -67,6 +66,8 @@ def transcribe(
 
 def report(root: Path) -> Result:
     """The page about a run, however far it got."""
+    from distil_jax.report import write_report  # matplotlib: half a second that other verbs spare
+
     folder = RunFolder(root)
     if processes.is_writer():
         write_report(folder)

@@ -9,12 +9,14 @@ import numpy as np
 
 from distil_jax.errors import UserError
 from distil_jax.progress import progress
+from distil_jax.scaling import charts
 from distil_jax.scaling.fitted import FittedLaw
 from distil_jax.scaling.fitting import selection
 from distil_jax.scaling.fitting.bootstrap import bootstrap, bootstrap_both
 from distil_jax.scaling.fitting.checks import check_runs, outliers
 from distil_jax.scaling.fitting.fit import Fit, fit
 from distil_jax.scaling.fitting.loss import FitLoss
+from distil_jax.scaling.fitting.profile import Profile, profiles
 from distil_jax.scaling.fitting.runs import Runs
 from distil_jax.scaling.fitting.table import Table, read_tables
 from distil_jax.scaling.laws import DISTILLATION, GAMMA, Law, law_named
@@ -22,6 +24,7 @@ from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS, TEACHER_LOSS
 
 _HELD_OUT_DRAWS = 200
 _MOST_SHOWN = 10
+_FEWEST_CLUSTERS = 5
 
 Done = Callable[[], None]
 
@@ -29,12 +32,14 @@ Done = Callable[[], None]
 @dataclass(frozen=True)
 class FitOptions:
     """loss: what is minimised. starts: of the law's grid, drawn at random. draws: of the
-    bootstrap. held_out: whether runs that were held out are predicted, too."""
+    bootstrap. held_out: whether runs that were held out are predicted, too. plots: a folder for
+    charts."""
 
     loss: FitLoss
     starts: int
     draws: int
     held_out: bool
+    plots: Path | None = None
     seed: int = 0
 
 
@@ -59,25 +64,30 @@ def _fit_one(law: Law, table: Table, options: FitOptions, done: Done) -> FittedL
     found = _search(law, runs, options, done)
     sampled = bootstrap(found, options.draws, options.seed)
     done()
-    tested = _held_out(found, options, done)
-    return FittedLaw.of(sampled, held_out=tested, notes=[*table.notes, *_notes(found, alone)])
+    tested = _held_out(found, options, alone.words["teacher"], done)
+    taught = len(table.rows) - len(alone.rows)
+    left_out = [f"{taught} runs with a teacher_loss left out"] if taught else []
+    notes = [*table.notes, *left_out, *_notes(found, alone)]
+    return FittedLaw.of(sampled, _profiled(found, options), held_out=tested, notes=notes)
 
 
 def _fit_both(law: Law, table: Table, options: FitOptions, done: Done) -> FittedLaw:
     """Of the runs with a teacher; the law of those without one comes first."""
     taught = np.isfinite(table.numbers[TEACHER_LOSS])
-    students = _runs(table.where(taught), ("N", "D", TEACHER_LOSS), "with a teacher_loss")
+    of_teachers = table.where(taught)
+    students = _runs(of_teachers, ("N", "D", TEACHER_LOSS), "with a teacher_loss")
     alone = _runs(table.where(~taught), GAMMA.inputs, "without a teacher")
     supervised = fit(GAMMA, alone, options.loss, options.starts, options.seed)
     said = supervised.predict(students.columns)
     found = _search(law, students.with_column(SUPERVISED_LOSS, said), options, done)
     first, second = bootstrap_both(supervised, found, options.draws, options.seed)
     done()
-    tested = _held_out(found, options, done)
+    tested = _held_out(found, options, of_teachers.words["teacher"], done)
     return FittedLaw.of(
         second,
+        _profiled(found, options),
         held_out=tested,
-        notes=[*table.notes, *_notes(found, table.where(taught))],
+        notes=[*table.notes, *_notes(found, of_teachers)],
         supervised=FittedLaw.of(first, notes=_notes(supervised, table.where(~taught))),
     )
 
@@ -93,24 +103,41 @@ def _runs(table: Table, inputs: Sequence[str], which: str) -> Runs:
     if not len(table.rows):
         raise UserError(
             f"got no run {which}, which this law is fitted to; if the tables call the loss of the "
-            f"teachers otherwise, say so: --column teacher_loss=..."
+            f"teachers otherwise, say so: --column teacher_loss=... "
+            f"({'; '.join(table.notes) or 'no run was left out'})"
         )
-    missing = [name for name in inputs if name not in table.numbers]
-    if missing:
-        raise UserError(f"the tables' columns do not include {', '.join(missing)}")
     weights, teachers = table.numbers["weight"], table.words["teacher"]
-    named = np.array([each is not None for each in teachers])
     return Runs.of(
         {name: table.numbers[name] for name in inputs},
         table.numbers["loss"],
         np.where(np.isnan(weights), 1.0, weights),
-        np.array(teachers, str) if named.all() else None,
+        np.array(teachers, str) if _clustered(teachers) else None,
     )
+
+
+def _clustered(teachers: np.ndarray) -> bool:
+    """Whether runs are drawn teacher by teacher: all are named, and there are some of them."""
+    return None not in teachers.tolist() and len(set(teachers)) >= _FEWEST_CLUSTERS
+
+
+def _profiled(found: Fit, options: FitOptions) -> dict[str, Profile]:
+    """With charts of the fit, where they are wanted."""
+    made = profiles(found)
+    if options.plots is not None:
+        charts.write_fit(found, options.plots / "fit.png")
+        charts.write_profiles(made, options.plots / "profiles.png")
+    return made
 
 
 def _notes(found: Fit, table: Table) -> list[str]:
     """For a user: what to know of the runs and of how the law fits them."""
     told = check_runs(found.runs)
+    teachers = table.words["teacher"]
+    if any(teachers) and not _clustered(teachers):
+        told.append(
+            f"runs are drawn one by one, not by their teacher: that would take at least "
+            f"{_FEWEST_CLUSTERS} teachers, and a name for each run's"
+        )
     far = outliers(found)
     if len(far):
         some = ", ".join(str(table.rows[number]) for number in far[:_MOST_SHOWN])
@@ -123,13 +150,15 @@ def _notes(found: Fit, table: Table) -> list[str]:
     return told
 
 
-def _held_out(found: Fit, options: FitOptions, done: Done) -> list[selection.HeldOut]:
+def _held_out(
+    found: Fit, options: FitOptions, teachers: np.ndarray, done: Done
+) -> list[selection.HeldOut]:
     if not options.held_out:
         return []
     tested = selection.held_out(
         found.law,
         found.runs,
-        _splits(found.runs),
+        _splits(found.runs, teachers),
         options.loss,
         options.starts,
         draws=min(options.draws, _HELD_OUT_DRAWS),
@@ -138,14 +167,14 @@ def _held_out(found: Fit, options: FitOptions, done: Done) -> list[selection.Hel
     return tested
 
 
-def _splits(runs: Runs) -> Iterator[tuple[str, np.ndarray]]:
+def _splits(runs: Runs, teachers: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Weaker runs to predict stronger ones; and where teachers are named, each of them once."""
     size, tokens = runs.columns["N"], runs.columns["D"]
     yield from selection.rollouts("compute", size * tokens)
     yield from selection.rollouts("size", size, (0.8,))
     yield from selection.weak_to_strong(runs.loss)
-    if 1 < runs.clusters.max() + 1 < len(runs):
-        yield from selection.leave_one_out("teacher", runs.clusters)
+    if _clustered(teachers):
+        yield from selection.leave_one_out("teacher", np.array(teachers, str))
 
 
 def described(found: FittedLaw) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The verb `plan --law`: which teacher, how many tokens, or no teacher at all."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,17 @@ import pyarrow as pa
 import pyarrow.csv
 
 from distil_jax.errors import UserError
+from distil_jax.scaling import charts
 from distil_jax.scaling.believed import Believed
-from distil_jax.scaling.bill import BEST_CASE, INFERENCE, SCENARIOS, Scenario, shared_by
+from distil_jax.scaling.bill import BEST_CASE, INFERENCE, SCENARIOS, Flops, Scenario, shared_by
 from distil_jax.scaling.chips import TPU_CHIPS
 from distil_jax.scaling.fitted import read_fitted
+from distil_jax.scaling.language_models import APPLE
+from distil_jax.scaling.next_runs import next_runs
 from distil_jax.scaling.planner import Choice, Planner
 from distil_jax.scaling.questions import (
     Teacher,
+    Unreachable,
     break_even,
     chosen,
     compute_for,
@@ -24,6 +28,17 @@ from distil_jax.scaling.questions import (
 )
 
 PUBLISHED = "apple"
+_ROW = (
+    "scenario",
+    "compute",
+    "tokens",
+    "teacher_size",
+    "teacher_tokens",
+    "teacher_loss",
+    "loss",
+    "low",
+    "high",
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +47,8 @@ class Question:
     the fewest. students: of one teacher, whose bill they share. teachers: a table of those that
     exist. room, token_bytes: storage for cached signals, and what a token of them takes.
     chips, utilization, price: as v5e:256, the share of its peak that is used, and of a chip's hour.
+    next_runs: operations for runs that would make the best plan's loss surer. flops: of a token's
+    forward pass, by size. plots: a folder for charts.
     """
 
     size: float
@@ -45,10 +62,18 @@ class Question:
     utilization: float = 0.4
     price: float | None = None
     extrapolate: bool = False
+    next_runs: float | None = None
+    flops: Flops = APPLE.forward_flops
+    plots: Path | None = None
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not 0 < value < math.inf:
+                raise UserError(f"{name}: got {value:g}, expected a number above 0")
         if (self.compute is None) == (self.loss is None):
             raise UserError("got both of --compute and --loss, or none: expected one of them")
+        if self.teachers is not None and self.compute is None:
+            raise UserError("--teachers are ranked for a budget: expected --compute, got --loss")
         if (self.room is None) != (self.token_bytes is None):
             raise UserError(
                 "--storage and --token-bytes go together: top-k signals take 4 k + 8 bytes a token "
@@ -63,20 +88,33 @@ def plan_by_law(law: str, question: Question) -> dict[str, Any]:
     question says to extrapolate.
     """
     believed = Believed.published() if law == PUBLISHED else Believed.of(read_fitted(Path(law)))
+    believed = replace(believed, planner=replace(believed.planner, flops=question.flops))
     planner = _planner(believed, question)
     scenarios = (*SCENARIOS, shared_by(question.students)) if question.students > 1 else SCENARIOS
-    rows = [_row(believed, question, each) for each in _choices(planner, question, scenarios)]
-    if not question.extrapolate and all(row["loss"] is None for row in rows):
+    choices = [_choice(planner, question, each) for each in (None, *scenarios)]
+    rows = [_row(believed, question, each) for each in choices]
+    open_ = [c for c, row in zip(choices, rows, strict=True) if row["loss"] is not None]
+    if not open_:
+        why = next((row["outside"] for row in rows if row["outside"]), "")
         raise UserError(
-            f"no plan lies where the law was measured. {rows[0]['outside']}. Ask for another size "
-            f"or budget, or take --extrapolate and believe it as far as that"
+            f"no plan lies where the law was measured. {why}. Ask for another size or budget, or "
+            f"take --extrapolate and believe it as far as that"
         )
     found: dict[str, Any] = {"plans": rows}
+    if question.teachers is not None:
+        found["teachers"] = _ranked(believed, planner, question)
     if question.compute is not None:
-        if question.teachers is not None:
-            found["teachers"] = _ranked(believed, planner, question)
         found["pays_from_students"] = pays_from(planner, question.compute, question.size)
-    found["break_even_compute"] = break_even(planner, question.size, BEST_CASE)
+    if question.next_runs is not None:
+        best = min(open_, key=lambda choice: choice.loss)
+        found["next_runs"] = next_runs(believed, best, question.next_runs)
+    if question.plots is not None:
+        size, some, folder = question.size, open_[0], question.plots
+        charts.write_scenarios(planner, size, some.compute, folder / "scenarios.png")
+        charts.write_teachers(planner, size, some.tokens, folder / "teachers.png")
+    spent = [3 * question.flops(question.size) * each for each in believed.students.ranges["D"]]
+    between = (1e18, 1e27) if question.extrapolate else (spent[0], spent[1])
+    found["break_even_compute"] = break_even(planner, question.size, BEST_CASE, between)
     return found
 
 
@@ -90,36 +128,37 @@ def _planner(believed: Believed, question: Question) -> Planner:
     return planner.limited(student_tokens=(low, min(high, most)))
 
 
-def _choices(
-    planner: Planner, question: Question, scenarios: tuple[Scenario, ...]
-) -> Iterator[Choice]:
-    """Without a teacher, and by each scenario."""
-    for scenario in (None, *scenarios):
-        if question.loss is not None:
-            yield compute_for(planner, question.loss, question.size, scenario)
-        else:
-            assert question.compute is not None
-            yield chosen(planner, question.compute, question.size, scenario)
+def _choice(planner: Planner, question: Question, scenario: Scenario | None) -> Choice:
+    """By a scenario, or without a teacher. Of no loss where what is asked for cannot be."""
+    if question.compute is not None:
+        return chosen(planner, question.compute, question.size, scenario)
+    assert question.loss is not None
+    try:
+        return compute_for(planner, question.loss, question.size, scenario)
+    except Unreachable:
+        name = scenario.name if scenario else "supervised"
+        return Choice(name, math.nan, question.size, math.nan, math.nan)
 
 
 def _row(believed: Believed, question: Question, choice: Choice) -> dict[str, Any]:
     """A plan as it is printed. Outside of the runs it has no loss, unless that was asked for."""
+    why = ""
+    if math.isnan(choice.loss):
+        why = "loss not reached"
+    elif choice.tokens <= 0:
+        why = "the teacher takes the whole budget"
+    if why:
+        return dict.fromkeys(_ROW) | {"scenario": choice.scenario, "outside": why}
     outside = believed.outside(choice)
-    hidden = bool(outside) and not question.extrapolate
-    interval = None if hidden else believed.interval(choice)
-    return {
-        "scenario": choice.scenario,
-        "compute": choice.compute,
-        "tokens": choice.tokens,
-        "teacher_size": choice.teacher_size,
-        "teacher_tokens": choice.teacher_tokens,
-        "teacher_loss": choice.teacher_loss,
+    hidden = math.isinf(choice.loss) or (bool(outside) and not question.extrapolate)
+    low, high = (None if hidden else believed.interval(choice)) or (None, None)
+    row = {
+        **{name: getattr(choice, name) for name in _ROW[:-3]},
         "loss": None if hidden else choice.loss,
-        "low": interval[0] if interval else None,
-        "high": interval[1] if interval else None,
-        **_bill(question, choice.compute),
-        "outside": outside or None,
+        "low": low,
+        "high": high,
     }
+    return {**row, **_bill(question, choice.compute), "outside": outside or None}
 
 
 def _bill(question: Question, compute: float) -> dict[str, float]:
@@ -151,8 +190,12 @@ def _read_teachers(path: Path) -> list[Teacher]:
     try:
         table = pyarrow.csv.read_csv(path)
         rows = table.select(["name", "N", "loss"]).to_pylist()
-        return [Teacher(str(row["name"]), float(row["N"]), float(row["loss"])) for row in rows]
+        found = [Teacher(str(row["name"]), float(row["N"]), float(row["loss"])) for row in rows]
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise UserError(
             f"{path}: expected a .csv with the columns name, N (parameters) and loss: {error}"
         ) from None
+    wrong = [each.name for each in found if not (each.size > 0 and each.loss > 0)]
+    if wrong:
+        raise UserError(f"{path}: teacher {wrong[0]}: expected N and loss above 0")
+    return found

@@ -19,7 +19,7 @@ class Believed:
     """planner: by the best coefficients. students, teachers: where the laws' runs are.
 
     drawn, drawn_alone: points [b, p] of the distillation and the supervised law, draw by draw;
-    none of published coefficients.
+    none of published coefficients. noise: of a run's log loss, its standard deviation.
     """
 
     planner: Planner
@@ -27,6 +27,7 @@ class Believed:
     teachers: Domain
     drawn: np.ndarray
     drawn_alone: np.ndarray
+    noise: float = 0.0
 
     @classmethod
     def of(cls, fitted: FittedLaw) -> "Believed":
@@ -44,6 +45,7 @@ class Believed:
             teachers=alone.domain,
             drawn=np.array([DISTILLATION.point(values) for values in fitted.drawn()]),
             drawn_alone=np.array([law.point(values) for values in alone.drawn()]),
+            noise=float(np.std(fitted.residuals)),
         )
 
     @classmethod
@@ -70,27 +72,31 @@ class Believed:
             return self.teachers.told(**point)
         return self.students.told(**point, **{TEACHER_LOSS: choice.teacher_loss})
 
-    def interval(self, choice: Choice, confidence: float = 0.9) -> tuple[float, float] | None:
-        """Of the loss that the law says of a choice; None without draws.
+    def drawn_log_losses(self, choice: Choice) -> np.ndarray:
+        """Logarithms of the loss [b] that each draw says of a choice.
 
         A teacher that is still to be trained has in each draw the loss of that draw's law.
         """
-        if not len(self.drawn_alone):
-            return None
         alone = self.planner.supervised_law
         own = alone.predict_log(self.drawn_alone, {"N": choice.size, "D": choice.tokens})
-        if choice.teacher_loss is not None:
-            heard = np.log(choice.teacher_loss)
-            if choice.teacher_tokens is not None:
-                given = {"N": choice.teacher_size or 0.0, "D": choice.teacher_tokens}
-                heard = alone.predict_log(self.drawn_alone, given)
-            columns = {
-                "N": choice.size,
-                "D": choice.tokens,
-                TEACHER_LOSS: np.exp(heard),
-                SUPERVISED_LOSS: np.exp(own),
-            }
-            own = DISTILLATION.predict_log(self.drawn, columns)
+        if choice.teacher_loss is None:
+            return own
+        heard = np.log(choice.teacher_loss)
+        if choice.teacher_tokens is not None:
+            given = {"N": choice.teacher_size or 0.0, "D": choice.teacher_tokens}
+            heard = alone.predict_log(self.drawn_alone, given)
+        columns = {
+            "N": choice.size,
+            "D": choice.tokens,
+            TEACHER_LOSS: np.exp(heard),
+            SUPERVISED_LOSS: np.exp(own),
+        }
+        return DISTILLATION.predict_log(self.drawn, columns)
+
+    def interval(self, choice: Choice, confidence: float = 0.9) -> tuple[float, float] | None:
+        """Of the loss that the law says of a choice; None without draws."""
+        if not len(self.drawn_alone):
+            return None
         sides = (1 - confidence) / 2, (1 + confidence) / 2
-        low, high = np.exp(np.nanquantile(own, sides))
+        low, high = np.exp(np.nanquantile(self.drawn_log_losses(choice), sides))
         return float(low), float(high)

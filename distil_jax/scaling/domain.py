@@ -72,8 +72,8 @@ class Domain(Settings):
         return "; ".join(parts)
 
 
-# Of Busbridge et al. 2025: students of 143e6 to 12.6e9 parameters and 20 to 320 tokens a parameter,
-# up to 512e9 tokens; the best teacher has a loss of about 1.93.
+# Of Busbridge et al. 2025: 143e6 to 12.6e9 parameters, up to 512e9 tokens; students on IsoFLOP
+# profiles and of 20 to 320 tokens a parameter; the best teacher has a loss of about 1.93.
 APPLE_DOMAIN = Domain(
     ranges={
         "N": (143e6, 12.6e9),

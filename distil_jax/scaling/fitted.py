@@ -35,7 +35,7 @@ class Searched(Settings):
     optima: int
     objective: float
     slope: float
-    condition: float
+    condition: float | None
 
 
 class FittedLaw(Settings):
@@ -67,11 +67,15 @@ class FittedLaw(Settings):
         return [dict(zip(self.coefficients, row, strict=True)) for row in self.draws]
 
     @classmethod
-    def of(cls, sampled: Sampled, **more: Any) -> "FittedLaw":
-        """Of a fit and its bootstrap; the profiles are made here."""
+    def of(
+        cls, sampled: Sampled, profiled: dict[str, Profile] | None = None, **more: Any
+    ) -> "FittedLaw":
+        """Of a fit and its bootstrap; the profiles are made here where none are given."""
         fit, law = sampled.fit, sampled.fit.law
-        profiled = profiles(fit)
+        known = fit.runs.where(fit.runs.counted)
+        profiled = profiles(fit) if profiled is None else profiled
         draws = np.column_stack([sampled.coefficient(name) for name in law.names])
+        draws = draws[np.isfinite(draws).all(axis=1)]
         return cls(
             law=law.name,
             loss=fit.loss,
@@ -89,7 +93,7 @@ class FittedLaw(Settings):
                 condition=fit.condition,
             ),
             criteria=criteria(fit),
-            domain=Domain.of({name: fit.runs.columns[name] for name in law.inputs}),
+            domain=Domain.of({name: known.columns[name] for name in law.inputs}),
             residuals=fit.residuals.tolist(),
             draws=draws.tolist(),
             **more,
@@ -105,6 +109,8 @@ def read_fitted(path: Path) -> FittedLaw:
         return FittedLaw.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file; `distil-jax fit` writes it") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except (ValidationError, UnicodeDecodeError) as error:
         first = str(error).splitlines()
         raise UserError(

@@ -77,17 +77,18 @@ class Planner:
     def without_teacher(self, compute: float, size: float | None = None) -> Choice:
         """Supervised training; of the best size where none is given."""
 
-        def tokens(size: np.ndarray) -> np.ndarray:
-            return self._used(compute / (3 * self.flops(size)))
+        low, high = self.limits.tokens
 
-        def loss(point: np.ndarray) -> np.ndarray:
-            given = np.exp(point[0])
-            return self._allowed(self.supervised_loss(given, tokens(given)), tokens(given))
+        def tokens(size: np.ndarray) -> np.ndarray:
+            return np.minimum(compute / (3 * self.flops(size)), high)
+
+        def loss(size: np.ndarray) -> np.ndarray:
+            count = tokens(size)
+            return np.where(count >= low, self.supervised_loss(size, count), np.inf)
 
         if size is None:
-            [size] = _lowest(loss, [self.limits.size])
-        count = tokens(np.asarray(size))
-        reached = self._allowed(self.supervised_loss(size, count), count)
+            [size] = _lowest(lambda point: loss(np.exp(point[0])), [self.limits.size])
+        count, reached = tokens(np.asarray(size)), loss(np.asarray(size))
         spent = 3 * self.flops(np.asarray(size)) * count
         return Choice("supervised", float(spent), size, float(count), float(reached))
 
@@ -98,13 +99,13 @@ class Planner:
         cheapest to train to that loss. The loss is infinite where the limits leave no student.
         """
         if scenario.is_free:
-            tokens = self._tokens(compute, size, scenario, np.ones(()), np.zeros(()))
+            tokens = self.tokens_left(compute, size, scenario, np.ones(()), np.zeros(()))
             heard = self.best_teacher(size, float(tokens))[1]
             teacher, learnt = self.cheapest_teacher(heard)
         else:
             teacher, learnt = self._teacher(compute, size, scenario)
             heard = float(self.supervised_loss(teacher, learnt))
-            tokens = self._tokens(compute, size, scenario, np.array(teacher), np.array(learnt))
+            tokens = self.tokens_left(compute, size, scenario, np.array(teacher), np.array(learnt))
         return self.with_teacher(size, float(tokens), scenario, (teacher, learnt, heard))
 
     def with_teacher(
@@ -123,7 +124,7 @@ class Planner:
             return self.without_teacher(compute, size).loss
         if not scenario.is_free:
             return self.best(compute, size, scenario).loss
-        tokens = self._tokens(compute, size, scenario, np.ones(()), np.zeros(()))
+        tokens = self.tokens_left(compute, size, scenario, np.ones(()), np.zeros(()))
         loss, _ = self.best_teacher(size, float(tokens))
         return float(self._allowed(np.asarray(loss), tokens))
 
@@ -133,7 +134,7 @@ class Planner:
         def loss(point: np.ndarray) -> np.ndarray:
             teacher, learnt = np.exp(point)
             heard = self.supervised_loss(teacher, learnt)
-            tokens = self._tokens(compute, size, scenario, teacher, learnt)
+            tokens = self.tokens_left(compute, size, scenario, teacher, learnt)
             found = self._allowed(self.student_loss(size, tokens, heard), tokens)
             return np.where(heard >= self.limits.teacher_loss, found, np.inf)
 
@@ -165,7 +166,7 @@ class Planner:
         """What no teacher can go below."""
         return float(self.supervised["E"])
 
-    def _tokens(
+    def tokens_left(
         self,
         compute: float,
         size: float,
@@ -173,11 +174,9 @@ class Planner:
         teacher: np.ndarray,
         learnt: np.ndarray,
     ) -> np.ndarray:
-        """What a budget is left for, and may be used."""
-        return self._used(scenario.tokens(self.flops, compute, size, teacher, learnt))
-
-    def _used(self, tokens: np.ndarray) -> np.ndarray:
-        return np.minimum(tokens, self.limits.student_tokens[1])
+        """The student's tokens that a budget is left for, and may be used."""
+        most = self.limits.student_tokens[1]
+        return np.minimum(scenario.tokens(self.flops, compute, size, teacher, learnt), most)
 
     def _allowed(self, loss: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """Infinite where there are fewer tokens than a student must have."""

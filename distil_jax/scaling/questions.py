@@ -12,6 +12,10 @@ from distil_jax.scaling.planner import Choice, Planner
 _HALVINGS = 40
 
 
+class Unreachable(UserError):
+    """A loss that no compute within the planner's limits reaches."""
+
+
 @dataclass(frozen=True)
 class Teacher:
     """One that exists: parameters, and its loss on held-out text, nats a token."""
@@ -35,11 +39,11 @@ def compute_for(
     scenario: Scenario | None,
     between: tuple[float, float] = (1e10, 1e32),
 ) -> Choice:
-    """The least compute that reaches a loss. Raises UserError where none up to the limit does."""
+    """The least compute that reaches a loss. Raises Unreachable where none up to the limit does."""
     low, high = np.log(between)
     lowest = planner.best_loss(between[1], size, scenario)
     if not lowest <= loss:
-        raise UserError(
+        raise Unreachable(
             f"loss {loss:g}: a model of {size:.3g} parameters does not reach it "
             f"({scenario.name if scenario else 'supervised'}): {lowest:.4g} is the lowest; ask for "
             f"that or more, or for a larger model"
@@ -60,7 +64,7 @@ def break_even(
 ) -> float | None:
     """The compute up to which a teacher gives the better student, to a tenth of a decade.
 
-    None where it never does, or still does at the upper limit.
+    None where it never does, or does so at the upper limit.
     """
     steps = round(np.log10(between[1] / between[0]) * a_decade)
     grid = np.geomspace(*between, steps + 1)
@@ -68,7 +72,7 @@ def break_even(
         [planner.best_loss(c, size, scenario) < planner.best_loss(c, size, None) for c in grid]
     )
     lost = np.flatnonzero(wins[:-1] & ~wins[1:])
-    return float(grid[lost[-1] + 1]) if len(lost) else None
+    return float(grid[lost[-1] + 1]) if len(lost) and not wins[-1] else None
 
 
 def ranked(
@@ -80,7 +84,7 @@ def ranked(
     def students() -> Iterator[tuple[Teacher, Choice]]:
         for teacher in teachers:
             at = np.asarray(teacher.size)
-            tokens = float(paid.tokens(planner.flops, compute, size, at, np.zeros(())))
+            tokens = float(planner.tokens_left(compute, size, paid, at, np.zeros(())))
             of = teacher.size, 0.0, teacher.loss
             student = planner.with_teacher(size, tokens, paid, of)
             yield teacher, replace(student, teacher_tokens=None)  # it is not known

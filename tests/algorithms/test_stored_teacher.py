@@ -92,7 +92,7 @@ def assert_live(metrics: list[dict], params: dict) -> None:
     [
         pytest.param(EXACT, "dp", (1, 1, 1), marks=pytest.mark.slow),
         pytest.param(EXACT_STATES, "dp", (1, 1, 1), marks=pytest.mark.slow),
-        (EXACT_STATES, "fsdp", (2, 4, 1)),
+        pytest.param(EXACT_STATES, "fsdp", (2, 4, 1), marks=pytest.mark.slow),
     ],
     ids=["distributions", "states too", "on eight devices"],
 )

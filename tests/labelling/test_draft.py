@@ -64,7 +64,7 @@ def test_only_an_encoder_that_is_the_teachers_is_left_to_it(params):
     "draft,devices,language,timestamps",
     [
         ("shared", 1, "de", False),
-        ("own", 8, None, True),
+        pytest.param("own", 8, None, True, marks=pytest.mark.slow),
         pytest.param("own", 1, "de", False, marks=pytest.mark.slow),
         pytest.param("shared", 8, None, True, marks=pytest.mark.slow),
     ],

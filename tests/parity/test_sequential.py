@@ -50,13 +50,8 @@ def assert_same(loaded: tuple[Any, Any], paths: list[Path], previous: bool, name
         assert len(ours.text.split()) > ours.duration / 2  # of two words a second
 
 
-@pytest.mark.parametrize(
-    "previous",
-    [
-        pytest.param(False, marks=pytest.mark.very_slow),
-        pytest.param(True, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.very_slow
+@pytest.mark.parametrize("previous", [False, True])
 def test_recordings_of_the_package(previous, theirs, repository, tmp_path):
     """A long one and one that is shorter than a window, in two rows."""
     folder = repository / "distil_jax/quickstart/test"

@@ -19,7 +19,7 @@ from tests.pipeline.test_pipeline import SEVERAL
 from tests.several_processes import Several, together
 
 # One after the other: each test takes all cores.
-pytestmark = pytest.mark.xdist_group("several processes")
+pytestmark = [pytest.mark.xdist_group("several processes"), pytest.mark.slow]
 LABEL = ("label.shard_size=3", "label.batch_size=4")  # 5 shards of the 15 utterances
 ROLES = ("teacher", "student")
 LONGER = (
@@ -74,7 +74,6 @@ def test_two_processes_write_the_labels_of_one(labelled):
     )
 
 
-@pytest.mark.slow
 def test_four_processes_write_the_labels_of_one(labelled, config, tmp_path):
     together(4, "label", config, *LABEL, f"run_dir={tmp_path}")
     assert labels(tmp_path) == labels(labelled[1])
@@ -97,7 +96,6 @@ def test_what_one_process_cannot_read_ends_all_with_its_words(labelled, config, 
     ]
 
 
-@pytest.mark.slow
 def test_a_recording_that_one_process_misses_ends_all_with_its_words(ready, config, tmp_path):
     """In the middle of the training, when the other waits for its part of a step."""
     run = shutil.copytree(ready, tmp_path / "run")
@@ -135,7 +133,6 @@ def of_two_processes(tmp_path_factory) -> dict[str, np.ndarray]:
         return dict(found)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", MESHES)
 def test_five_steps_are_those_of_one_device(name, one_device, of_two_processes):
     """Losses, gradients (in Adam's momentum after the first step) and states."""
@@ -163,7 +160,6 @@ def assert_near_metrics(found: list[dict], expected: list[dict]) -> None:
             assert one[name] == pytest.approx(other[name], rel=1e-5, abs=1e-5), (other, name)
 
 
-@pytest.mark.slow
 def test_one_of_two_is_killed_and_the_run_goes_on(ready, config, tmp_path):
     """As it was, to the same bits; or in one process with other shardings, to the same numbers."""
     whole, cut, alone = (shutil.copytree(ready, tmp_path / n) for n in ("whole", "cut", "alone"))
@@ -197,7 +193,6 @@ def test_one_of_two_is_killed_and_the_run_goes_on(ready, config, tmp_path):
     assert sum(row.get("audio_seconds", 0) for row in steps) == 8 * 8.0
 
 
-@pytest.mark.slow
 def test_two_processes_make_the_students_of_one(config, labelled, tmp_path):
     """Train, measure and export several at once."""
     one, two = (shutil.copytree(labelled[1], tmp_path / name) for name in ("one", "two"))

@@ -11,6 +11,8 @@ from distil_jax.scaling.laws import DISTILLATION, GAMMA
 from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS
 from tests.made_up_runs import distillation_runs, supervised_runs
 
+# On one worker, which fits the runs once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("distillation law")]
 LOSS = FitLoss(delta=1e-4)
 STARTS = 64
 
@@ -38,7 +40,6 @@ def test_it_predicts_the_law_that_the_runs_are_of(drawn, fitted):
     assert error <= 5e-4
 
 
-@pytest.mark.slow
 def test_weak_students_tell_of_strong_ones(drawn):
     runs, true = drawn
     strong = true <= 2.3
@@ -48,21 +49,18 @@ def test_weak_students_tell_of_strong_ones(drawn):
     assert beyond <= 4e-3
 
 
-@pytest.mark.slow
 def test_what_the_runs_do_not_tell_is_named(fitted):
     untold = {name for name, each in profiles(fitted).items() if not each.is_told}
     print(f"\nA9: not told by 697 runs: {sorted(untold)}")
     assert {"c1", "B"} <= untold
 
 
-@pytest.mark.slow
 def test_without_noise_the_law_itself_is_found():
     runs, true = distillation_runs(seed=None)
     found = fit(DISTILLATION, runs, LOSS, most_starts=128)
     assert mean_error(found, true).max() <= 1e-4
 
 
-@pytest.mark.slow
 def test_both_laws_are_drawn_together():
     """Each draw's students are held to what its own supervised law says of them."""
     runs, _ = distillation_runs(count=200)

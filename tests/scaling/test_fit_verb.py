@@ -11,7 +11,7 @@ from distil_jax.cli import app
 from distil_jax.errors import UserError
 from distil_jax.scaling.fitted import read_fitted
 from distil_jax.scaling.fitting.runs import Runs
-from distil_jax.scaling.laws import GAMMA
+from distil_jax.scaling.laws import DISTILLATION, GAMMA
 from tests.made_up_runs import distillation_runs, supervised_runs
 
 
@@ -37,10 +37,13 @@ def test_a_law_of_a_table(tmp_path):
         *("fit", tmp_path / "runs.csv", "--law", "gamma", "--delta", "1e-4"),
         *("--column", "N=params", "--column", "D=tokens"),
         *("--starts", 64, "--draws", 64, "--no-held-out", "--output", tmp_path / "law.json"),
+        *("--plots", tmp_path / "plots"),
     )
     assert found["runs"] == 73
     assert [each["name"] for each in found["coefficients"]] == list(GAMMA.names)
     assert found["held_out"] == []
+    drawn = sorted(path.name for path in (tmp_path / "plots").iterdir())
+    assert drawn == ["fit.png", "profiles.png"]
     law = read_fitted(tmp_path / "law.json")
     predicted = GAMMA.predict(law.values, **runs.columns)
     assert np.mean(np.abs(predicted / true - 1)) < 2e-3
@@ -48,6 +51,20 @@ def test_a_law_of_a_table(tmp_path):
     assert law.domain.told(N=1e9, D=1e13)
     told = {each["name"] for each in found["coefficients"] if not each["told"]}
     assert (law.notes == found["notes"]) == (not told)
+
+
+def test_few_runs_and_no_draws(tmp_path):
+    """What is not defined is none, and comes back from the file as it was."""
+    runs = supervised_runs()[0].where(np.arange(73) < 9)
+    write(tmp_path / "runs.csv", runs)
+    found = call(
+        *("fit", tmp_path / "runs.csv", "--law", "gamma", "--starts", 64, "--draws", 0),
+        *("--no-held-out", "--output", tmp_path / "law.json"),
+    )
+    law = read_fitted(tmp_path / "law.json")
+    assert law.draws == []
+    assert all(each["low"] is None for each in found["coefficients"])
+    assert law.model_dump()["search"] == found["search"]
 
 
 @pytest.mark.slow
@@ -81,7 +98,9 @@ def test_both_laws_of_one_table(tmp_path):
     assert law.supervised is not None
     assert len(law.draws) == len(law.supervised.draws) == 16
     assert any("the runs do not tell" in note for note in found["notes"])
-    assert np.isfinite(true).all()
+    said = GAMMA.predict(law.supervised.values, N=columns["N"], D=columns["D"])
+    predicted = DISTILLATION.predict(law.values, **columns, supervised_loss=said)
+    assert np.mean(np.abs(predicted / true - 1)) < 2e-3
 
 
 def test_mistakes_are_told(tmp_path):

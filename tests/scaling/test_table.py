@@ -54,6 +54,22 @@ def test_several_files_and_both_formats(path, tmp_path):
     assert table.rows.tolist() == [0, 1, 6]
 
 
+def test_empty_cells_say_nothing(path):
+    path.write_text(
+        "N,D,loss,teacher,teacher_loss,weight,status,tokenizer\n"
+        "1e8,2e9,3.1,,,,,\n2e8,4e9,2.9,big,2.5,2,finished,bpe\n3e8,4e9,2.9,big,0,2,,bpe\n"
+        "3e8,4e9,2.9,big,2,-1,,bpe\n"
+    )
+    table = read_tables([path], {})
+    assert table.words["teacher"].tolist() == [None, "big"]
+    assert table.words["status"].tolist() == [None, "finished"]
+    np.testing.assert_array_equal(table.numbers["weight"], [np.nan, 2])
+    assert table.notes == [
+        "1 runs left out: teacher_loss is no number above 0 (rows 2)",
+        "1 runs left out: weight is no number above 0 (rows 3)",
+    ]
+
+
 def test_several_tokenizers_are_refused(path):
     path.write_text(TEXT.replace("2.9,finished,bpe", "2.9,finished,unigram"))
     with pytest.raises(UserError, match=r"2 tokenizers \(bpe, unigram\): losses a token cannot"):
@@ -65,7 +81,7 @@ def test_several_tokenizers_are_refused(path):
     [
         ({}, "got no column N, D, loss; it has params, tokens, val_loss, status, tokenizer"),
         ({**COLUMNS, "N": "size"}, "got no column size; it has"),
-        ({**COLUMNS, "weight": "mass"}, "got no column mass; it has"),
+        ({**COLUMNS, "weight": "mass"}, "none of the tables has a column mass"),
         ({**COLUMNS, "n": "params"}, "column n: got a name that the fit does not know"),
         ({**COLUMNS, "weight": "status"}, "column of weight: expected numbers"),
     ],

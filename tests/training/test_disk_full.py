@@ -27,7 +27,7 @@ def whole(tmp_path_factory) -> Path:
     [
         pytest.param(2, "There is none before it", id="the first checkpoint"),
         pytest.param(6, "The last good one is step 4", id="one among many", marks=pytest.mark.slow),
-        pytest.param(12, "step 8", id="the last"),
+        pytest.param(12, "step 8", id="the last", marks=pytest.mark.slow),
     ],
 )
 def test_a_save_that_finds_no_room_ends_the_run(whole, tmp_path, since, last):

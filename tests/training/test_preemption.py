@@ -58,7 +58,7 @@ def whole(tmp_path_factory) -> Path:
         pytest.param(signal.SIGTERM, 3, id="before the first save"),
         pytest.param(signal.SIGUSR1, 6, id="by Slurm's signal", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, 8, id="where it validates", marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, 12, id="at the last step"),
+        pytest.param(signal.SIGTERM, 12, id="at the last step", marks=pytest.mark.slow),
     ],
 )
 def test_a_run_that_was_asked_to_stop_ends_in_the_same_bits(whole, tmp_path, number, step):

@@ -68,6 +68,8 @@ def bootstrap(
     with this one, predicts. Each search begins at the best optima of the fit.
     """
     runs, starts = fit.runs, fit.optima[:_FROM]
+    if not count:
+        return Sampled(fit, np.empty((0, len(fit.point))))
     weights = runs.resampled_weights(count, np.random.default_rng(seed))
     columns = {**runs.columns, **(own or {})}
     repeated = {
@@ -94,10 +96,15 @@ def bootstrap_both(
     supervised: Fit, distillation: Fit, count: int = 1000, seed: int = 0
 ) -> tuple[Sampled, Sampled]:
     """Of both laws together: each draw's distillation law is fitted to what its own supervised law
-    says of the students (the paper takes the supervised law as known)."""
+    says of the students (the paper takes the supervised law as known).
+
+    Draws in which either law was not found are left out of both.
+    """
     first = bootstrap(supervised, count, seed)
     said = np.exp(first.predicted_log(distillation.runs.columns))
-    return first, bootstrap(distillation, count, seed + 1, {SUPERVISED_LOSS: said})
+    second = bootstrap(distillation, count, seed + 1, {SUPERVISED_LOSS: said})
+    sound = np.isfinite(first.points).all(axis=1) & np.isfinite(second.points).all(axis=1)
+    return Sampled(supervised, first.points[sound]), Sampled(distillation, second.points[sound])
 
 
 def _rows(columns: Mapping[str, float | np.ndarray]) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from distil_jax.scaling.laws.law import Law
 
 _ROUGH_STEPS, _STEPS = 50, 200
 _FINISHED = 64  # searches that go on to the end
+_SPARE = 3  # runs beyond the coefficients, without which no criterion of a fit is defined
 _SAME = 1e-6  # optima whose losses differ by less, relatively, are one
 
 
@@ -23,9 +24,10 @@ class Fit:
     point [p]: where the search has them. objective: the sum over runs that `FitLoss` describes.
     optima [m, p]: points of the distinct local optima that were finished, the best first.
     starts: searches begun; reached: of the finished ones, those that ended at the best optimum.
-    slope: the greatest entry of the gradient there, of the scaled mean loss: 0 at an optimum.
-    condition: of the normal matrix of the logarithmic residuals, its columns scaled to one length:
-    beyond 1e8 or so, coefficients trade off against each other.
+    slope: the greatest entry of the gradient where the last step began, of the scaled mean loss: 0
+    at an optimum. condition: of the normal matrix of the logarithmic residuals, its columns scaled
+    to one length: beyond 1e8 or so, coefficients trade off against each other; None where one of
+    them changes nothing.
     """
 
     law: Law
@@ -37,7 +39,7 @@ class Fit:
     starts: int
     reached: int
     slope: float
-    condition: float
+    condition: float | None
 
     @property
     def values(self) -> dict[str, float]:
@@ -45,6 +47,14 @@ class Fit:
 
     def predict(self, columns: Mapping[str, float | np.ndarray]) -> np.ndarray:
         return np.exp(self.law.predict_log(self.point, columns))
+
+    @property
+    def is_normal(self) -> bool:
+        """Whether the loss counts most residuals by their squares, as Gauss's distribution does;
+        else by their sizes, as Laplace's."""
+        if self.loss.kind != "huber":
+            return self.loss.kind == "squares"
+        return bool(np.median(np.abs(self.residuals)) < self.loss.delta)
 
     @property
     def residuals(self) -> np.ndarray:
@@ -62,12 +72,13 @@ def fit(
 ) -> Fit:
     """Search from the law's grid of starts, or from `most_starts` of it drawn by `seed`.
 
-    Raises UserError if there are no more runs than coefficients, or no start leads anywhere.
+    Raises UserError if there are hardly more runs than coefficients, or no start leads anywhere.
     """
-    if len(runs) <= len(law.coefficients):
+    needed = len(law.coefficients) + _SPARE
+    if len(runs) < needed:
         raise UserError(
             f"law {law.name!r} has {len(law.coefficients)} coefficients: got {len(runs)} runs, "
-            f"expected more than that, and better several times as many"
+            f"expected {needed} at least, and better several times as many"
         )
     loss = loss or FitLoss()
     starts = law.starts()
@@ -111,7 +122,7 @@ def _distinct(ended: Found) -> np.ndarray:
     return ended.points[kept]
 
 
-def _condition(law: Law, runs: Runs, point: np.ndarray) -> float:
+def _condition(law: Law, runs: Runs, point: np.ndarray) -> float | None:
     """By differences: a hundred-thousandth to each side of every coefficient."""
     step = 1e-5
     moved = point + step * np.concatenate([np.eye(len(point)), -np.eye(len(point))])
@@ -119,5 +130,6 @@ def _condition(law: Law, runs: Runs, point: np.ndarray) -> float:
     jacobian = (seen[: len(point)] - seen[len(point) :]).T[runs.counted] / (2 * step)
     lengths = np.linalg.norm(jacobian, axis=0)
     if not np.all(lengths > 0):
-        return float("inf")
-    return float(np.linalg.cond(jacobian / lengths) ** 2)
+        return None
+    squared = float(np.linalg.cond(jacobian / lengths)) ** 2
+    return squared if np.isfinite(squared) else None

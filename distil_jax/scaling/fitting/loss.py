@@ -23,7 +23,7 @@ class FitLoss(Settings):
     @property
     def width(self) -> float:
         """Below it residuals count by their squares. Nobody measures a loss to a millionth."""
-        return {"huber": self.delta, "absolute": 1e-6, "squares": 1e6}[self.kind]
+        return self.delta if self.kind == "huber" else 1e-6
 
     def total(self, residuals: np.ndarray, weights: np.ndarray) -> float:
         """As the papers count it: of each residual r^2 / 2, or delta (|r| - delta / 2)."""

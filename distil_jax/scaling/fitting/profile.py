@@ -40,7 +40,8 @@ class Profile:
         """Whether the runs bound the coefficient to both sides, and not by orders of magnitude."""
         if self.low is None or self.high is None:
             return False
-        return self.low > 0 and self.high / self.low <= _TOLD
+        near, far = sorted((abs(self.low), abs(self.high)))
+        return self.low * self.high > 0 and far <= _TOLD * near
 
 
 def profiles(fit: Fit, confidence: float = 0.9) -> dict[str, Profile]:
@@ -63,9 +64,9 @@ def profiles(fit: Fit, confidence: float = 0.9) -> dict[str, Profile]:
         steps=_STEPS,
     )
     losses = found.losses.reshape(shape[:-1]).min(axis=1)
-    # With residuals of unknown scale, the likelihood of Laplace's or Gauss's distribution.
-    times = fit.runs.weights.sum() * (1 if fit.loss.kind == "squares" else 2)
-    falls = times * np.log(losses / losses.min())
+    # With residuals of unknown scale, the likelihood of Gauss's or Laplace's distribution.
+    times = len(fit.runs) * (1 if fit.is_normal else 2)
+    falls = times * np.log(losses / losses.min(axis=1, keepdims=True))
     deep = float(chi2.ppf(confidence, 1))
     return {
         coefficient.name: _profile(coefficient, held[number], falls[number], deep)

@@ -21,19 +21,19 @@ class Criteria:
 
 
 def criteria(fitted: Fit) -> Criteria:
-    """By Laplace's likelihood of the logarithmic residuals, Gauss's for least squares; the scale of
-    the residuals is one parameter more."""
+    """By Laplace's or Gauss's likelihood of the logarithmic residuals, whichever the loss is nearer
+    to; their scale is one parameter more. Weights are relative."""
     runs, parameters = len(fitted.runs), len(fitted.point) + 1
     residuals, weights = fitted.residuals, fitted.runs.weights[fitted.runs.counted]
-    if fitted.loss.kind == "squares":
+    if fitted.is_normal:
         variance = float(np.average(residuals**2, weights=weights))
         twice = runs * (np.log(2 * np.pi * variance) + 1)
     else:
         scale = float(np.average(np.abs(residuals), weights=weights))
         twice = 2 * runs * (np.log(2 * scale) + 1)
-    spare = runs - parameters - 1
-    more = 2 * parameters * (parameters + 1) / spare if spare > 0 else np.inf
-    return Criteria(twice + 2 * parameters + more, twice + parameters * np.log(runs))
+    more = 2 * parameters * (parameters + 1) / (runs - parameters - 1)
+    aicc, bic = twice + 2 * parameters + more, twice + parameters * np.log(runs)
+    return Criteria(float(aicc), float(bic))
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,8 @@ def weak_to_strong(loss: np.ndarray, quantiles: tuple[float, ...] = (0.3, 0.5)) 
 
 def leave_one_out(by: str, clusters: np.ndarray) -> Splits:
     """Each teacher, or the like, in turn."""
-    names = np.unique(clusters)
-    if len(names) > 1:
-        for name in names:
-            yield f"{by} {name}", clusters != name
+    for name in np.unique(clusters):
+        yield f"{by} {name}", clusters != name
 
 
 def held_out(
@@ -96,12 +94,12 @@ def held_out(
     """
     told = []
     for name, mask in splits:
-        known = runs.without(~mask)
-        if len(known) <= len(law.coefficients):
+        known, tested = runs.without(~mask), runs.where(~mask & runs.counted)
+        if len(known) < 2 * len(law.coefficients) or not len(tested):
             continue
         found = fit(law, known, loss, most_starts)
         sampled = bootstrap(found, draws) if draws else None
-        told.append(_compared(name, found, runs.where(~mask), sampled))
+        told.append(_compared(name, found, tested, sampled))
     return told
 
 

@@ -54,6 +54,12 @@ def read_tables(paths: Sequence[Path], columns: Mapping[str, str]) -> Table:
             f"some of {', '.join((*NUMBERS, *WORDS))}, as in --column N=params"
         )
     tables = [_read(path, columns) for path in paths]
+    lacking = [name for name in columns if not any(name in t for t in tables)]
+    if lacking:
+        raise UserError(
+            f"none of the tables has a column {', '.join(columns[name] for name in lacking)}"
+        )
+    tables = [_filled(table) for table in tables]
     numbers = {name: np.concatenate([t[name] for t in tables]) for name in NUMBERS}
     words = {name: np.concatenate([t[name] for t in tables]) for name in WORDS}
     return _useful(Table(numbers, words, np.arange(len(numbers["N"])), []))
@@ -70,24 +76,28 @@ def _read(path: Path, columns: Mapping[str, str]) -> dict[str, np.ndarray]:
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     there = {name: columns.get(name, name) for name in (*NUMBERS, *WORDS)}
-    missing = [name for name in NEEDED if there[name] not in table.column_names]
-    missing += [name for name in columns if columns[name] not in table.column_names]
+    missing = [there[name] for name in NEEDED if there[name] not in table.column_names]
     if missing:
         raise UserError(
-            f"{path}: got no column {', '.join(dict.fromkeys(there[each] for each in missing))}; "
+            f"{path}: got no column {', '.join(missing)}; "
             f"it has {', '.join(table.column_names)}. Say which is which, as in "
             f"--column N=params --column D=tokens --column loss=val_loss"
         )
-    rows = table.num_rows
-    found = {}
-    for name in NUMBERS:
-        column = table.column(there[name]) if there[name] in table.column_names else None
-        found[name] = np.full(rows, np.nan) if column is None else _numbers(path, name, column)
-    for name in WORDS:
-        column = table.column(there[name]) if there[name] in table.column_names else None
-        said = [None] * rows if column is None else column.to_pylist()
-        found[name] = np.array([None if each is None else str(each) for each in said], object)
+    known = {n: table.column(c) for n, c in there.items() if c in table.column_names}
+    found = {n: _numbers(path, n, known[n]) for n in NUMBERS if n in known}
+    for name in (name for name in WORDS if name in known):
+        said = known[name].to_pylist()
+        # An empty cell of a CSV is a text without letters.
+        words = [None if each is None else str(each).strip() or None for each in said]
+        found[name] = np.array(words, object)
     return found
+
+
+def _filled(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """With columns of nothing for what a file does not have."""
+    rows = len(table["N"])
+    nothing = {name: np.full(rows, np.nan) for name in NUMBERS}
+    return {**nothing, **{name: np.full(rows, None, object) for name in WORDS}, **table}
 
 
 def _numbers(path: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
@@ -114,6 +124,9 @@ def _useful(table: Table) -> Table:
     for name in NEEDED:
         column = table.numbers[name]
         drop(~(np.isfinite(column) & (column > 0)), f"{name} is no number above 0")
+    for name in ("teacher_loss", "weight"):
+        column = table.numbers[name]
+        drop(~np.isnan(column) & ~(column > 0), f"{name} is no number above 0")
     statuses = table.words["status"]
     ended = np.array([each is None or each.lower() in _FINISHED for each in statuses], bool)
     drop(~ended, "their status says that they did not finish")

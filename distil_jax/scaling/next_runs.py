@@ -1,0 +1,69 @@
+"""The runs that would make a planned loss surest, for a budget of their own."""
+
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from distil_jax.errors import UserError
+from distil_jax.scaling.believed import Believed
+from distil_jax.scaling.bill import INFERENCE
+from distil_jax.scaling.designs import most_telling
+from distil_jax.scaling.domain import PER_PARAMETER
+from distil_jax.scaling.planner import Choice
+
+_SIZES, _RATIOS, _TEACHERS = 6, 4, 5  # of the grid of candidates
+
+
+def next_runs(believed: Believed, asked: Choice, budget: float) -> list[dict[str, Any]]:
+    """Each with the relative standard deviation of the asked loss that is left after it.
+
+    Candidates are where the law's runs are: alone and with teachers of the losses there, whose
+    forward passes are paid. Raises UserError for a law without draws, or a budget for no run.
+    """
+    if len(believed.drawn) < 2:
+        raise UserError(
+            "the next runs are chosen by the draws of a fit's bootstrap: expected a law that "
+            "`distil-jax fit` wrote with some --draws"
+        )
+    candidates = _candidates(believed)
+    if not candidates:
+        raise UserError("--next-runs: no run of a plain grid lies where the law was measured")
+    logs = np.array([believed.drawn_log_losses(each) for each in (asked, *candidates)])
+    logs = logs[:, np.isfinite(logs).all(axis=0)]
+    costs = np.array([each.compute for each in candidates])
+    chosen = most_telling(logs[0], logs[1:].T, believed.noise, costs, budget)
+    if not chosen and costs.min() > budget:
+        raise UserError(
+            f"--next-runs {budget:g}: the cheapest run where the law was measured takes "
+            f"{costs.min():.3g} operations; ask for that or more"
+        )
+    return [
+        {
+            "size": candidates[number].size,
+            "tokens": candidates[number].tokens,
+            "teacher_size": candidates[number].teacher_size,
+            "teacher_loss": candidates[number].teacher_loss,
+            "compute": candidates[number].compute,
+            "spread_after": spread,
+        }
+        for number, spread in chosen
+    ]
+
+
+def _candidates(believed: Believed) -> list[Choice]:
+    planner = believed.planner
+    sizes = np.geomspace(*believed.students.ranges["N"], _SIZES).tolist()
+    teachers = np.geomspace(*believed.teachers.ranges["N"], _TEACHERS).tolist()
+    ratios = np.geomspace(*believed.students.ranges[PER_PARAMETER], _RATIOS).tolist()
+    found = []
+    for size, ratio in product(sizes, ratios):
+        tokens = ratio * size
+        compute = 3 * planner.flops(size) * tokens
+        found.append(Choice("supervised", compute, size, tokens, float("nan")))
+        for teacher in teachers:
+            heard = float(planner.supervised_loss(teacher, 20 * teacher))
+            student = planner.with_teacher(size, tokens, INFERENCE, (teacher, 0.0, heard))
+            found.append(replace(student, teacher_tokens=None))  # its loss is measured, not fitted
+    return [each for each in found if not believed.outside(each)]
