@@ -26,8 +26,8 @@ class HalvedConfig(WhisperConfig):
 
 
 class Halved(Whisper):
-    def encode(self, samples: jax.Array) -> jax.Array:
-        return super().encode(samples / 2)
+    def encode(self, samples: jax.Array, wanted: jax.Array | None = None) -> jax.Array:
+        return super().encode(samples / 2, wanted)
 
 
 def init(config: HalvedConfig, seed: int = 0) -> dict:

@@ -171,7 +171,7 @@ class Decoding:
         ):
             params, drafting = models
             model = architecture_of(self.model).bind(self.model, self.compute, params)
-            encoded = _encode(model, sound)
+            encoded = _encode(model, sound, wanted)
             if detect:
                 found = self._detect(model.decoder, encoded)
                 prompt = jnp.where(prompt == DETECT, found[:, None], prompt)
@@ -188,7 +188,7 @@ class Decoding:
             )
             if drafting is None:
                 return generate(model.decoder, *rest), prompt
-            draft = self._draft_model(params, drafting, sound, encoded)
+            draft = self._draft_model(params, drafting, sound, wanted, encoded)
             return speculate(model.decoder, draft, *rest), prompt
 
         return self.mapped(decode)
@@ -204,14 +204,19 @@ class Decoding:
         return jax.device_put(stored, replicated(self.mesh))
 
     def _draft_model(
-        self, params: dict, own: dict, sound: jax.Array | Excerpt, encoded: jax.Array
+        self,
+        params: dict,
+        own: dict,
+        sound: jax.Array | Excerpt,
+        wanted: jax.Array,
+        encoded: jax.Array,
     ) -> DraftModel:
         """encoded: what the teacher's encoder made of the sound; it may be the draft's, too."""
         assert self.draft is not None
         shared = "encoder" not in own
         whole = {"encoder": params["encoder"], **own}
         model = architecture_of(self.draft.model).bind(self.draft.model, self.compute, whole)
-        heard = encoded if shared else _encode(model, sound)
+        heard = encoded if shared else _encode(model, sound, wanted)
         return DraftModel(model.decoder, heard, self.draft.tokens)
 
     def _detect(self, decoder: Decoder, encoded: jax.Array) -> jax.Array:
@@ -237,5 +242,6 @@ class Decoding:
         return jax.jit(mapped)
 
 
-def _encode(model: Whisper, sound: jax.Array | Excerpt) -> jax.Array:
-    return model.encode_excerpt(sound) if isinstance(sound, Excerpt) else model.encode(sound)
+def _encode(model: Whisper, sound: jax.Array | Excerpt, wanted: jax.Array) -> jax.Array:
+    encode = model.encode_excerpt if isinstance(sound, Excerpt) else model.encode
+    return encode(sound, wanted)

@@ -38,9 +38,9 @@ class Attention(nnx.Module):
         batch, time, width = x.shape
         return x.reshape(batch, time, self.heads, width // self.heads).swapaxes(1, 2)
 
-    def keys_values(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """What may be kept between calls. [b, s, d] -> keys [b, h, k, s], values [b, h, s, k]."""
-        return self.split(self.key(x)).swapaxes(2, 3), self.split(self.value(x))
+    def keys_values(self, x: jax.Array) -> "KeysValues":
+        """What may be kept between calls, of x [b, s, d]."""
+        return KeysValues(self.split(self.key(x)).swapaxes(2, 3), self.split(self.value(x)))
 
     def __call__(
         self, x: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array | None = None
@@ -81,6 +81,13 @@ class Attention(nnx.Module):
         mixed = mixed.reshape(batch * time, self.heads, width)
         mixed = einsum("nhd,hdk->hnk", mixed, reader.value).swapaxes(0, 1)
         return self.out(self.value.add_bias(mixed.reshape(batch, time, width)))
+
+
+class KeysValues(NamedTuple):
+    """What an attention looks at: keys [b, h, k, s], values [b, h, s, k]."""
+
+    keys: jax.Array
+    values: jax.Array
 
 
 class Reader(NamedTuple):

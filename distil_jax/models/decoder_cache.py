@@ -38,6 +38,15 @@ class LayerCache(NamedTuple):
             self.values.at[layer, rows, :, at, :].set(values.swapaxes(1, 2)),
         )
 
+    def with_room_for(self, more: int) -> "LayerCache":
+        """The same, with room for `more` positions behind the last."""
+        at_end = (0, more)
+        none = (0, 0)
+        return LayerCache(
+            jnp.pad(self.keys, [none, none, none, none, at_end]),
+            jnp.pad(self.values, [none, none, none, at_end, none]),
+        )
+
     def of(self, layer: jax.Array | int) -> tuple[jax.Array, jax.Array]:
         """Keys [b, h, k, t] and values [b, h, t, k] of one layer."""
         return self.keys[layer], self.values[layer]
@@ -56,3 +65,7 @@ class Cache(NamedTuple):
 
     layers: list[LayerCache]
     length: jax.Array
+
+    def with_room_for(self, more: int) -> "Cache":
+        """The same, with room for `more` positions behind the last."""
+        return self._replace(layers=[layer.with_room_for(more) for layer in self.layers])

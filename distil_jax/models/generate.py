@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from distil_jax.models.decoder_cache import Cache
 from distil_jax.models.token_rules import TokenRules
-from distil_jax.models.whisper_decoder import Decoder
+from distil_jax.models.whisper_decoder import Decoder, Steps
 
 
 class Decoded(NamedTuple):
@@ -61,13 +61,26 @@ class Sampling(NamedTuple):
         return jax.vmap(one)(self.keys, self.temperatures, logits)
 
 
-class _Loop(NamedTuple):
+# So many tokens are decoded with a short cache, and on a CPU without keys and values of what the
+# encoder made (tests/benchmarks/decoding.py). Most texts of single sentences end there.
+_SHORT_TEXT = 40
+
+
+class _Text(NamedTuple):
+    """What Decoded is made of, as far as `count` tokens go; scores are sums."""
+
     count: jax.Array
     tokens: jax.Array
     lengths: jax.Array
     ended: jax.Array
     logprob: jax.Array
     entropy: jax.Array
+
+
+class _Loop(NamedTuple):
+    """logits [b, v]: of the tokens that follow the text."""
+
+    text: _Text
     logits: jax.Array
     cache: Cache
 
@@ -100,56 +113,69 @@ def generate(
     padding [b]: with so many tokens that do not count a row's prompt begins; None: no prompt does.
     """
     batch, prompt_length = prompt.shape
-    steps, cache = decoder.start(encoded, prompt_length + max_new_tokens, padding)
+    short = min(max_new_tokens, _SHORT_TEXT)
+    steps, cache = decoder.start(encoded, prompt_length + short, padding)
     hidden, cache = decoder.extend(steps, prompt, cache)
     at_start = jax.nn.softmax(decoder.logits(hidden[:, start_position]), axis=-1)
 
-    def more(loop: _Loop) -> jax.Array:
-        return (loop.count < max_new_tokens) & ~jnp.all(loop.ended)
+    def decode(steps: Steps, limit: int, loop: _Loop) -> _Loop:
+        """Until the text has `limit` tokens, or all its rows have ended."""
 
-    def choose(loop: _Loop) -> _Loop:
-        """Take a token of each row from `loop.logits` and add up its scores."""
-        logits = rules.apply(loop.logits, loop.tokens, loop.count)
-        chosen, logprob, entropy = likeliest(logits)
-        if sampling is not None:
-            best, chosen = chosen, sampling.draw(logits, loop.count)
-            logprob += logit_of(logits, chosen) - logit_of(logits, best)
-        token = jnp.where(loop.ended, rules.end, chosen).astype(jnp.int32)
-        return loop._replace(
-            count=loop.count + 1,
-            tokens=jax.lax.dynamic_update_slice(loop.tokens, token[:, None], (0, loop.count)),
-            lengths=loop.lengths + ~loop.ended,
-            ended=loop.ended | (token == rules.end),
-            logprob=loop.logprob + jnp.where(loop.ended, 0.0, logprob),
-            entropy=loop.entropy + jnp.where(loop.ended, 0.0, entropy),
-        )
+        def more(loop: _Loop) -> jax.Array:
+            return (loop.text.count < limit) & ~jnp.all(loop.text.ended)
 
-    def step(loop: _Loop) -> _Loop:
-        loop = choose(loop)
-        token = jax.lax.dynamic_slice(loop.tokens, (0, loop.count - 1), (batch, 1))
-        hidden, cache = decoder.extend(steps, token, loop.cache)
-        return loop._replace(logits=decoder.logits(hidden[:, 0]), cache=cache)
+        def step(loop: _Loop) -> _Loop:
+            text = _choose(loop.text, loop.logits, rules, sampling)
+            token = jax.lax.dynamic_slice(text.tokens, (0, text.count - 1), (batch, 1))
+            hidden, cache = decoder.extend(steps, token, loop.cache)
+            return _Loop(text, decoder.logits(hidden[:, 0]), cache)
+
+        return jax.lax.while_loop(more, step, loop)
+
+    def decode_rest(loop: _Loop) -> _Text:
+        lasting = decoder.remember(steps, ~loop.text.ended)
+        cache = loop.cache.with_room_for(max_new_tokens - short)
+        return decode(lasting, max_new_tokens, loop._replace(cache=cache)).text
 
     zeros = jnp.zeros(batch)
-    loop = _Loop(
+    text = _Text(
         count=jnp.zeros((), jnp.int32),
         tokens=jnp.full((batch, max_new_tokens), rules.end, jnp.int32),
         lengths=jnp.zeros(batch, jnp.int32),
         ended=~wanted,
         logprob=zeros,
         entropy=zeros,
-        logits=decoder.logits(hidden[:, -1]),
-        cache=cache,
     )
-    loop = jax.lax.while_loop(more, step, loop)
-    count = jnp.maximum(loop.lengths, 1)
+    loop = decode(steps, short, _Loop(text, decoder.logits(hidden[:, -1]), cache))
+    text = loop.text
+    if short < max_new_tokens:
+        text = jax.lax.cond(jnp.all(text.ended), lambda loop: loop.text, decode_rest, loop)
+    count = jnp.maximum(text.lengths, 1)
     return Decoded(
-        tokens=loop.tokens,
-        lengths=loop.lengths,
-        ended=loop.ended,
-        mean_logprob=loop.logprob / count,
-        mean_entropy=loop.entropy / count,
+        tokens=text.tokens,
+        lengths=text.lengths,
+        ended=text.ended,
+        mean_logprob=text.logprob / count,
+        mean_entropy=text.entropy / count,
         no_speech_prob=at_start[:, rules.no_speech],
+    )
+
+
+def _choose(text: _Text, logits: jax.Array, rules: TokenRules, sampling: Sampling | None) -> _Text:
+    """With a token more of each row, taken from these logits [b, v]."""
+    logits = rules.apply(logits, text.tokens, text.count)
+    chosen, logprob, entropy = likeliest(logits)
+    if sampling is not None:
+        best, chosen = chosen, sampling.draw(logits, text.count)
+        logprob += logit_of(logits, chosen) - logit_of(logits, best)
+    token = jnp.where(text.ended, rules.end, chosen).astype(jnp.int32)
+    return _Text(
+        count=text.count + 1,
+        tokens=jax.lax.dynamic_update_slice(text.tokens, token[:, None], (0, text.count)),
+        lengths=text.lengths + ~text.ended,
+        ended=text.ended | (token == rules.end),
+        logprob=text.logprob + jnp.where(text.ended, 0.0, logprob),
+        entropy=text.entropy + jnp.where(text.ended, 0.0, entropy),
     )
 
 

@@ -4,6 +4,7 @@ b batch, t time, d model width.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import jax
@@ -97,11 +98,14 @@ def over_layers(function: Callable[[Block], Result], blocks: Block) -> Result:
     return jax.vmap(lambda layer: function(nnx.merge(graph, layer)))(state)
 
 
-def over_clips(function: Callable[..., Result], *arrays: jax.Array) -> Result:
+def over_clips(
+    function: Callable[..., Result], *arrays: jax.Array, wanted: jax.Array | None = None
+) -> Result:
     """function(*arrays), where the arrays and all that comes out begin with the batch axis.
 
     On one CPU the clips go through one by one and the backward pass computes them anew: what a
-    clip needs stays in the cache, and memory does not grow with the batch.
+    clip needs stays in the cache, and memory does not grow with the batch. Those that are not
+    wanted [b] are left out there, and get zeros.
     """
     if not on_one_cpu():
         return function(*arrays)
@@ -109,7 +113,15 @@ def over_clips(function: Callable[..., Result], *arrays: jax.Array) -> Result:
     def one(clip: tuple[jax.Array, ...]) -> Result:
         return jax.tree.map(lambda a: a[0], function(*(array[None] for array in clip)))
 
-    return jax.lax.map(jax.checkpoint(one), arrays)
+    if wanted is None:
+        return jax.lax.map(jax.checkpoint(one), arrays)
+
+    def one_if_wanted(clip: tuple[jax.Array, tuple[jax.Array, ...]]) -> Result:
+        shapes = jax.eval_shape(one, clip[1])
+        nothing = partial(jax.tree.map, lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+        return jax.lax.cond(clip[0], partial(one, clip[1]), nothing)
+
+    return jax.lax.map(jax.checkpoint(one_if_wanted), (wanted, arrays))
 
 
 def apply_stack(blocks: nnx.Module, x: jax.Array, remat: Remat, *extra: jax.Array) -> jax.Array:

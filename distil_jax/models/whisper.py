@@ -136,17 +136,24 @@ class Whisper(nnx.Module):
         self.encoder = Encoder(config, compute, rngs)
         self.decoder = Decoder(config, compute, rngs)
 
-    def encode(self, samples: jax.Array) -> jax.Array:
-        """16 kHz samples of whole clips [b, 480000] -> hidden states [b, 1500, d]."""
-        return over_clips(lambda clips: self.encoder(log_mel(clips, self.config.n_mels)), samples)
+    def encode(self, samples: jax.Array, wanted: jax.Array | None = None) -> jax.Array:
+        """16 kHz samples of whole clips [b, 480000] -> hidden states [b, 1500, d].
 
-    def encode_excerpt(self, excerpt: Excerpt) -> jax.Array:
+        What comes of clips that are not wanted [b] is left open.
+        """
+
+        def encode(clips: jax.Array) -> jax.Array:
+            return self.encoder(log_mel(clips, self.config.n_mels))
+
+        return over_clips(encode, samples, wanted=wanted)
+
+    def encode_excerpt(self, excerpt: Excerpt, wanted: jax.Array | None = None) -> jax.Array:
         """30 s out of longer recordings -> hidden states [b, 1500, d]."""
 
         def encode(*parts: jax.Array) -> jax.Array:
             return self.encoder(excerpt_log_mel(Excerpt(*parts), self.config.n_mels))
 
-        return over_clips(encode, *excerpt)
+        return over_clips(encode, *excerpt, wanted=wanted)
 
     def signals(self, tokens: jax.Array, encoded: jax.Array) -> Signals:
         """Teacher forcing: tokens [b, t], encoded [b, s, d] -> what the objectives look at."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from distil_jax.mesh import constrain, on_one_cpu
-from distil_jax.models.attention import Attention, Reader
+from distil_jax.models.attention import Attention, KeysValues, Reader
 from distil_jax.models.decoder_cache import Cache, LayerCache, positions_after
 from distil_jax.models.layers import (
     MLP,
@@ -31,11 +31,12 @@ class Steps(NamedTuple):
     """What stays the same from token to token: blocks, and what they read [b, s, d].
 
     On a CPU the blocks are single; elsewhere there is one stack of them, compiled once.
+    readers: how each block reads it, or, after `Decoder.remember`, its keys and values of it.
     padding [b]: with so many tokens each row begins that nothing looks at; None: no row does.
     """
 
     blocks: list["DecoderBlock"]
-    readers: list[Reader]
+    readers: list[Reader | KeysValues]
     encoded: jax.Array
     padding: jax.Array | None
 
@@ -71,7 +72,7 @@ class DecoderBlock(nnx.Module):
         cache: LayerCache,
         layer: jax.Array | int,
         encoded: jax.Array,
-        reader: Reader,
+        reader: Reader | KeysValues,
         length: jax.Array,
         padding: jax.Array | None = None,
     ) -> tuple[jax.Array, LayerCache]:
@@ -86,7 +87,9 @@ class DecoderBlock(nnx.Module):
             mask &= places >= padding[:, None, None, None]
         x = x + self.attention(normed, keys, values, mask)
         normed = self.cross_norm(x)
-        if self._has_few_queries(x):
+        if isinstance(reader, KeysValues):
+            x = x + self.cross_attention(normed, *reader)
+        elif self._has_few_queries(x):
             x = x + self.cross_attention.read(normed, encoded, reader)
         else:
             x = x + self._attend_encoder(normed, encoded)
@@ -153,6 +156,20 @@ class Decoder(nnx.Module):
         readers = [reader(block) if single else over_layers(reader, block) for block in blocks]
         return Steps(blocks, readers, encoded, padding), Cache(layers, jnp.zeros((), jnp.int32))
 
+    def remember(self, steps: Steps, wanted: jax.Array) -> Steps:
+        """For many more tokens of the wanted rows [b], what takes the least time of each.
+
+        On a CPU to make keys and values of what the encoder made pays after some forty tokens;
+        elsewhere reading is bound by memory, and reads no more without them.
+        """
+        if not on_one_cpu():
+            return steps
+
+        def of(block: DecoderBlock) -> KeysValues:
+            return over_clips(block.cross_attention.keys_values, steps.encoded, wanted=wanted)
+
+        return steps._replace(readers=[of(block) for block in steps.blocks])
+
     def extend(self, steps: Steps, tokens: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
         """The next tokens [b, t] -> hidden [b, t, d] and the longer cache."""
         time = tokens.shape[1]
@@ -173,7 +190,7 @@ class Decoder(nnx.Module):
     def _extend(
         self,
         block: DecoderBlock,
-        reader: Reader,
+        reader: Reader | KeysValues,
         x: jax.Array,
         cache: LayerCache,
         steps: Steps,

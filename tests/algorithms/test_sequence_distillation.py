@@ -169,10 +169,8 @@ def learned(settings: str, students: dict[str, int], steps: int = 3) -> dict[str
     return {n: (seen[n], gradients[n], algorithm.student(params, n)) for n in students}
 
 
-@pytest.mark.parametrize(
-    "settings",
-    ["one device", *(pytest.param(s, marks=pytest.mark.slow) for s in list(SETTINGS)[1:])],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", SETTINGS)
 def test_several_students_learn_what_each_learns_alone(settings):
     together = learned(settings, SEVERAL)
     for name, layers in SEVERAL.items():

@@ -108,7 +108,13 @@ def test_faster_whisper_writes_the_text_that_we_write(tiny):
     assert texts == [label.text for label in labels()]
 
 
-@pytest.mark.parametrize("weights", [pytest.param("float16", marks=pytest.mark.very_slow), "int8"])
+@pytest.mark.parametrize(
+    "weights",
+    [
+        pytest.param("float16", marks=pytest.mark.very_slow),
+        pytest.param("int8", marks=pytest.mark.slow),
+    ],
+)
 def test_faster_whisper_reads_smaller_weights_and_times_words(tmp_path, weights):
     faster_whisper = pytest.importorskip("faster_whisper", reason="faster-whisper not installed")
     write_files(tmp_path, as_it_is(real_model(DEMO_TINY)), weights)

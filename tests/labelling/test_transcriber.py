@@ -17,6 +17,7 @@ from distil_jax.labelling.label import Label, compression_ratio
 from distil_jax.labelling.settings import DecodeConfig, FallbackConfig
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.mesh import MeshConfig, make_mesh
+from distil_jax.models import generate
 from distil_jax.models.generate import Sampling
 from distil_jax.models.layers import Compute
 from distil_jax.models.quantized import dense, quantize
@@ -234,6 +235,16 @@ def test_a_longer_limit_only_adds_tokens(vocabulary, params):
     for a, b in zip(short, labels(vocabulary, params, clips), strict=True):
         assert b.tokens[: len(a.tokens)] == a.tokens
         assert len(a.tokens) == 3 or a.ended
+
+
+def test_each_device_goes_over_to_the_long_cache_alone(vocabulary, params, monkeypatch):
+    """One of eight has nothing but a filler."""
+    clips = some_clips(7)
+    expected = labels(vocabulary, params, clips)
+    assert max(len(label.tokens) for label in expected) > 2
+    monkeypatch.setattr(generate, "_SHORT_TEXT", 2)
+    found = labels(vocabulary, params, clips, devices=8)
+    assert [label.tokens for label in found] == [label.tokens for label in expected]
 
 
 def test_repetition_compresses():

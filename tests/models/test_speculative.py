@@ -1,4 +1,4 @@
-"""Speculative decoding: the teacher's tokens and scores, whatever is drafted; its draws, too."""
+"""Decoding: plain, with a cache that grows, and speculative, whatever is drafted."""
 
 from collections import Counter
 from itertools import product
@@ -130,9 +130,18 @@ def test_the_made_up_texts_tell_things_apart():
     assert rate(decode("hopeless")) < 0.2
 
 
-@pytest.mark.parametrize("timestamps", [False, True])
+@pytest.mark.parametrize("short,target", [(1, "cpu"), (5, "tpu"), (LIMIT - 1, "cpu")])
+def test_a_text_that_outgrows_the_short_cache_is_as_in_a_long_one(monkeypatch, short, target):
+    expected = decode(None)
+    assert expected.lengths.max() == LIMIT
+    monkeypatch.setattr("distil_jax.models.generate._SHORT_TEXT", short)
+    with compiling_for(target):
+        assert_same(decode(None), expected)
+
+
 @pytest.mark.parametrize(
-    "draft,tokens", [("perfect", 5), ("good", 3), ("good", 8), ("hopeless", 1)]
+    "draft,tokens,timestamps",
+    [("perfect", 5, True), ("good", 3, False), ("good", 8, True), ("hopeless", 1, False)],
 )
 def test_the_tokens_and_scores_are_the_teachers(draft, tokens, timestamps):
     found = decode(draft, tokens, timestamps=timestamps)

@@ -12,7 +12,7 @@ from distil_jax.mesh import compiling_for
 from distil_jax.models.layers import Compute, unstack
 from distil_jax.models.pretrained import Pretrained, load_pretrained
 from distil_jax.models.whisper import Whisper, WhisperConfig, bind
-from tests.made_up import FAMILIES, Family
+from tests.made_up import FAMILIES, MULTILINGUAL, Family
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -23,7 +23,16 @@ LAYER, MODEL = 1e-5, 1e-4
 @pytest.fixture(params=FAMILIES, ids=lambda family: family.name, scope="module")
 def models(request, tmp_path_factory):
     """(theirs, ours) with the same random weights, large enough for numbers of order one."""
-    family: Family = request.param
+    return models_of(request.param, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def one_pair(tmp_path_factory):
+    """The same of one family: decoding and training are alike in all."""
+    return models_of(MULTILINGUAL, tmp_path_factory)
+
+
+def models_of(family: Family, tmp_path_factory):
     torch.manual_seed(0)
     values = {**family.hf_config, "d_model": 32, "encoder_layers": 2, "init_std": 0.1}
     theirs = transformers.WhisperForConditionalGeneration(
@@ -73,18 +82,21 @@ def test_logits_are_those_of_transformers(models):
 
 
 @pytest.mark.parametrize("target", ["cpu", "tpu"])
-def test_token_by_token_is_the_same_as_all_at_once(models, target):
-    """Also in the form that other platforms get, run here."""
-    theirs, ours = models
+def test_token_by_token_is_the_same_as_all_at_once(one_pair, target):
+    """With a cache that grows on the way; also in the form that other platforms get, run here."""
+    theirs, ours = one_pair
     mel, tokens = inputs(ours)
 
     @jax.jit
     def logits(params, mel, tokens):
         decoder = bind(ours.config, Compute(), params).decoder
-        steps, cache = decoder.start(bind(ours.config, Compute(), params).encoder(mel), 20)
+        steps, cache = decoder.start(bind(ours.config, Compute(), params).encoder(mel), 8)
         hidden, cache = decoder.extend(steps, tokens[:, :4], cache)
         parts = [hidden]
         for i in range(4, tokens.shape[1]):
+            if i == 8:
+                steps = decoder.remember(steps, jnp.ones(len(tokens), bool))
+                cache = cache.with_room_for(tokens.shape[1] - 8)
             hidden, cache = decoder.extend(steps, tokens[:, i : i + 1], cache)
             parts.append(hidden)
         return decoder.logits(jnp.concatenate(parts, axis=1))
@@ -95,9 +107,9 @@ def test_token_by_token_is_the_same_as_all_at_once(models, target):
 
 
 @pytest.mark.parametrize("target", ["cpu", "tpu"])
-def test_tokens_behind_padding_are_as_without_it(models, target):
+def test_tokens_behind_padding_are_as_without_it(one_pair, target):
     """A prompt of more than one block of queries, and tokens after it."""
-    theirs, ours = models
+    theirs, ours = one_pair
     mel, tokens = inputs(ours, 152)
     padding, prompt = [40, 3], 150
 
@@ -146,8 +158,8 @@ def pairs(blocks: list, states):
 
 
 @pytest.mark.parametrize("remat", ["none", "dots", "attention", "full"])
-def test_remat_and_scan_change_nothing(models, remat, monkeypatch):
-    _, ours = models
+def test_remat_and_scan_change_nothing(one_pair, remat, monkeypatch):
+    _, ours = one_pair
     mel, tokens = inputs(ours, 5)
 
     def gradient(compute: Compute) -> dict:
@@ -163,8 +175,8 @@ def test_remat_and_scan_change_nothing(models, remat, monkeypatch):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), got, expected)
 
 
-def test_bfloat16_stays_near(models):
-    _, ours = models
+def test_bfloat16_stays_near(one_pair):
+    _, ours = one_pair
     mel, tokens = inputs(ours, 5)
 
     def hidden(dtype) -> np.ndarray:

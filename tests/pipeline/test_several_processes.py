@@ -193,6 +193,7 @@ def test_one_of_two_is_killed_and_the_run_goes_on(ready, config, tmp_path):
     assert sum(row.get("audio_seconds", 0) for row in steps) == 8 * 8.0
 
 
+@pytest.mark.very_slow
 def test_two_processes_make_the_students_of_one(config, labelled, tmp_path):
     """Train, measure and export several at once."""
     one, two = (shutil.copytree(labelled[1], tmp_path / name) for name in ("one", "two"))

@@ -23,7 +23,7 @@ from distil_jax.scaling.laws import CHINCHILLA, GAMMA
 from distil_jax.scaling.laws.published import APPLE_SUPERVISED, BESIROGLU
 from tests.made_up_runs import supervised_runs
 
-STARTS = 64
+STARTS = 32
 
 
 def chinchilla_runs(count: int = 60, noise: float = 0.005, seed: int = 0) -> Runs:
@@ -205,7 +205,7 @@ def test_criteria_choose_the_law_that_the_runs_are_of():
     """Without gamma, and with it."""
     squares = FitLoss(kind="squares")
     for runs, simpler in ((chinchilla_runs(count=200), True), (supervised_runs()[0], False)):
-        one, more = (fit(law, runs, squares, most_starts=128) for law in (CHINCHILLA, GAMMA))
+        one, more = (fit(law, runs, squares, most_starts=STARTS) for law in (CHINCHILLA, GAMMA))
         assert more.objective <= one.objective * (1 + 1e-9)
         assert (criteria(one).bic < criteria(more).bic) == simpler
         assert (criteria(one).aicc < criteria(more).aicc) == simpler
