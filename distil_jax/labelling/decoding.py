@@ -243,5 +243,6 @@ class Decoding:
 
 
 def _encode(model: Whisper, sound: jax.Array | Excerpt, wanted: jax.Array) -> jax.Array:
-    encode = model.encode_excerpt if isinstance(sound, Excerpt) else model.encode
-    return encode(sound, wanted)
+    if isinstance(sound, Excerpt):
+        return model.encode_excerpt(sound, wanted)
+    return model.encode(sound, wanted)

@@ -3,6 +3,7 @@
 b batch, t target tokens, s encoder positions (1500), d model width, l layers, v vocabulary.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -36,7 +37,7 @@ class Steps(NamedTuple):
     """
 
     blocks: list["DecoderBlock"]
-    readers: list[Reader | KeysValues]
+    readers: Sequence[Reader | KeysValues]
     encoded: jax.Array
     padding: jax.Array | None
 
