@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from distil_jax import __version__
-from distil_jax.cli import report, scaling, stages, transcribe
+from distil_jax.cli import ladder, report, scaling, stages, transcribe
 from distil_jax.cli.stages import STAGES
 
 __all__ = ["STAGES", "app", "main"]
@@ -20,7 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for _module in (stages, transcribe, scaling, report):  # help lists the verbs in the order of a run
+# Help lists the verbs in the order of a run.
+for _module in (stages, transcribe, ladder, scaling, report):
     app.add_typer(_module.verbs)
 
 

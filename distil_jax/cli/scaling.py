@@ -143,7 +143,10 @@ def plan(
 )
 def fit(
     data: Annotated[
-        list[Path], typer.Argument(metavar="DATA...", help="Tables of runs: .csv or .parquet.")
+        list[Path],
+        typer.Argument(
+            metavar="DATA...", help="Tables of runs, .csv or .parquet; or ladders' folders."
+        ),
     ],
     law: Annotated[
         str, typer.Option("--law", help="chinchilla, gamma, or distillation.")

@@ -9,11 +9,11 @@ from pydantic import Field
 
 from distil_jax.objectives.base import LossTerm, Objective, TokenObjective
 from distil_jax.objectives.fused import token_sums
-from distil_jax.objectives.logits import CrossEntropy, KLDivergence
+from distil_jax.objectives.logits import CrossEntropy, KLDivergence, ZLoss
 from distil_jax.objectives.signals import Signals, Targets, Teacher
 
 # Every objective that a config may name: a new one is written in a file of its own, and added here.
-AnyObjective = Annotated[CrossEntropy | KLDivergence, Field(discriminator="name")]
+AnyObjective = Annotated[CrossEntropy | KLDivergence | ZLoss, Field(discriminator="name")]
 
 
 def weighted_losses(

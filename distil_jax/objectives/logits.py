@@ -20,6 +20,16 @@ class CrossEntropy(TokenObjective):
         return jax.nn.logsumexp(student, axis=-1) - chosen
 
 
+class ZLoss(TokenObjective):
+    """(log of the sum of exp of logits)^2, which keeps them from drifting (arXiv:2204.02311, 5)."""
+
+    name: Literal["z_loss"] = "z_loss"
+    weight: float = 1e-4
+
+    def per_token(self, student: jax.Array, teacher: Any, labels: jax.Array) -> jax.Array:
+        return jnp.square(jax.nn.logsumexp(student, axis=-1))
+
+
 class KLDivergence(TokenObjective):
     """T^2 KL(teacher || student), both softened by T (Hinton et al. 2015; Distil-Whisper, L_KL).
 

@@ -42,6 +42,19 @@ class Signals:
         return jnp.einsum("bcd,vd->bcv", part, head, preferred_element_type=jnp.float32)
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=[])
+@dataclass(frozen=True)
+class NoTeacher:
+    """Keeps to Teacher where nobody teaches: only for objectives that do not look at it."""
+
+    @property
+    def positions(self) -> tuple:
+        return ()
+
+    def shown(self, part: Any) -> None:
+        return None
+
+
 @partial(jax.tree_util.register_dataclass, data_fields=["labels", "mask"], meta_fields=[])
 @dataclass(frozen=True)
 class Targets:

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.csv
 
 from distil_jax.errors import UserError
-from distil_jax.scaling import charts
 from distil_jax.scaling.believed import Believed
 from distil_jax.scaling.bill import BEST_CASE, INFERENCE, SCENARIOS, Flops, Scenario, shared_by
+from distil_jax.scaling.charts import plans
 from distil_jax.scaling.chips import TPU_CHIPS
 from distil_jax.scaling.fitted import read_fitted
 from distil_jax.scaling.language_models import APPLE
@@ -109,13 +109,21 @@ def plan_by_law(law: str, question: Question) -> dict[str, Any]:
         best = min(open_, key=lambda choice: choice.loss)
         found["next_runs"] = next_runs(believed, best, question.next_runs)
     if question.plots is not None:
-        size, some, folder = question.size, open_[0], question.plots
-        charts.write_scenarios(planner, size, some.compute, folder / "scenarios.png")
-        charts.write_teachers(planner, size, some.tokens, folder / "teachers.png")
+        _draw(planner, open_[0], question.plots)
     spent = [3 * question.flops(question.size) * each for each in believed.students.ranges["D"]]
     between = (1e18, 1e27) if question.extrapolate else (spent[0], spent[1])
     found["break_even_compute"] = break_even(planner, question.size, BEST_CASE, between)
     return found
+
+
+def _draw(planner: Planner, some: Choice, folder: Path) -> None:
+    """Charts around one of the choices."""
+    size, compute, tokens = some.size, some.compute, some.tokens
+    plans.write_scenarios(planner, size, compute, folder / "scenarios.png")
+    plans.write_teachers(planner, size, tokens, folder / "teachers.png")
+    plans.write_gain(planner, size, tokens, folder / "gain.png")
+    plans.write_allocation(planner, size, compute, folder / "allocation.png")
+    plans.write_optima(planner, size, compute, folder / "optima.png")
 
 
 def _planner(believed: Believed, question: Question) -> Planner:

@@ -1,6 +1,7 @@
 """AdamW with warm-up and decay, and the split of parameters into trained and frozen ones."""
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -9,18 +10,23 @@ from distil_jax.training.settings import OptimizerConfig
 
 
 def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """Linear from 0 over the warm-up, then linear to 0 at `steps`, or constant."""
+    """Linear from 0 over the warm-up, then down to its final share at `steps`, or constant."""
     peak, warmup = config.learning_rate, config.warmup_steps
-    up = optax.linear_schedule(0.0, peak, warmup)
+    up, rest = optax.linear_schedule(0.0, peak, warmup), max(steps - warmup, 1)
     if config.schedule == "constant":
         after = optax.constant_schedule(peak)
+    elif config.schedule == "cosine":
+        after = optax.cosine_decay_schedule(peak, rest, config.final_share)
     else:
-        after = optax.linear_schedule(peak, 0.0, max(steps - warmup, 1))
+        after = optax.linear_schedule(peak, peak * config.final_share, rest)
     return optax.join_schedules([up, after], [warmup])
 
 
-def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """Clip by global norm, then AdamW."""
+def make_optimizer(
+    config: OptimizerConfig, steps: int, scales: dict | None = None
+) -> optax.GradientTransformation:
+    """Clip by global norm, then AdamW; scales: by how much each parameter's rate differs."""
+    scaled = [optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, scales))]
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(
@@ -30,6 +36,7 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
             eps=config.epsilon,
             weight_decay=config.weight_decay,
         ),
+        *(scaled if scales else ()),
     )
 
 

@@ -12,8 +12,10 @@ class OptimizerConfig(Settings):
 
     learning_rate: float = Field(default=1e-4, gt=0)
     warmup_steps: int = Field(default=500, ge=0)
-    # After the warm-up: linear to 0 at the last step, or constant.
-    schedule: Literal["linear", "constant"] = "linear"
+    # After the warm-up: linear or along a cosine to the last step, or constant.
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    # What of the rate is left at the last step.
+    final_share: float = Field(default=0.0, ge=0, le=1)
     b1: float = Field(default=0.9, ge=0, lt=1)
     b2: float = Field(default=0.999, ge=0, lt=1)
     epsilon: float = Field(default=1e-8, gt=0)

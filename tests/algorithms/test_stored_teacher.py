@@ -101,6 +101,7 @@ def test_whole_distributions_train_the_same_student(config, strategy, shape):
     assert_live(*train(distillation(mesh=mesh), config)[:2])
 
 
+@pytest.mark.slow
 def test_micro_batches_train_the_same_student():
     halves = TRAIN.model_copy(update={"accumulation": 2})
     assert_live(*train(distillation(halves), EXACT_STATES)[:2])
@@ -149,6 +150,7 @@ def test_several_students_learn_of_one_cache(config):
         assert found[name] == pytest.approx(each, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_an_encoder_of_its_own_beside_one_that_is_shared():
     """The teacher's to the last bit but one, so that the losses are the same."""
     plain = distillation()

@@ -54,7 +54,9 @@ def student_params(params: dict, layers: int, order: list[int]) -> dict:
     return {**params, "decoder": {**params["decoder"], "blocks": blocks}}
 
 
-@pytest.mark.parametrize("planted", [((0, 2),), ((0, 1), (1, 3))])
+@pytest.mark.parametrize(
+    "planted", [pytest.param(((0, 2),), marks=pytest.mark.slow), ((0, 1), (1, 3))]
+)
 def test_heads_are_found_where_they_were_moved_to(teacher, planted):
     rng = np.random.default_rng(0)
     prompt = teacher.vocabulary.prefix("de")

@@ -232,6 +232,7 @@ def test_an_export_that_lost_its_weights_is_written_again(run):
     assert weights.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_another_format_is_exported_of_the_same_student(run):
     weights = (run / "export" / "model.safetensors").read_bytes()
     changes = ["export.formats=[hugging_face, ctranslate2]", "export.ctranslate2_weights=int8"]
@@ -315,6 +316,7 @@ def test_transcripts_become_files(whole, tmp_path):
     assert {"source", "id", "start", "end", "language", "text"} >= {*printed["segments"][0]}
 
 
+@pytest.mark.slow
 def test_words_are_timed_by_heads_that_were_found(whole, tmp_path):
     """The student's one layer has none of the teacher's heads; the export names its own."""
     folder, result = whole

@@ -37,6 +37,7 @@ def changed(config: Path, *changes: str) -> RunConfig:
     return load_config(config, changes)
 
 
+@pytest.mark.slow
 def test_labels_are_the_teachers_and_the_rate_is_told(config, draft, tmp_path):
     speculative = f"label.speculative={{student: {draft}, tokens: 3}}"
     plain = changed(config, f"run_dir={tmp_path / 'plain'}")

@@ -134,8 +134,8 @@ def test_a_supervised_law_predicts_beyond_its_runs():
     for seed in range(6):
         runs, true = supervised_runs(seed)
         weak = true > 2.3
-        found = fit(GAMMA, runs, FitLoss(delta=1e-4), most_starts=STARTS)
-        some = fit(GAMMA, runs.without(~weak), FitLoss(delta=1e-4), most_starts=STARTS)
+        found = fit(GAMMA, runs, FitLoss(delta=1e-4), most_starts=16)
+        some = fit(GAMMA, runs.without(~weak), FitLoss(delta=1e-4), most_starts=16)
         error = np.mean(np.abs(found.predict(runs.columns) / true - 1))
         beyond = np.mean(np.abs(some.predict(runs.columns) / true - 1)[~weak])
         share = found.values["beta"] / (found.values["alpha"] + found.values["beta"])

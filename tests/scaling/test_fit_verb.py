@@ -43,7 +43,7 @@ def test_a_law_of_a_table(tmp_path):
     assert [each["name"] for each in found["coefficients"]] == list(GAMMA.names)
     assert found["held_out"] == []
     drawn = sorted(path.name for path in (tmp_path / "plots").iterdir())
-    assert drawn == ["fit.png", "profiles.png"]
+    assert drawn == ["fit.png", "iso_flops.png", "pairs.png", "profiles.png"]
     law = read_fitted(tmp_path / "law.json")
     predicted = GAMMA.predict(law.values, **runs.columns)
     assert np.mean(np.abs(predicted / true - 1)) < 2e-3

@@ -32,7 +32,8 @@ def refused(*arguments: object) -> tuple[int, str]:
 def test_scenarios_side_by_side(tmp_path):
     asked = ("--law", "apple", "--size", 1e9, "--compute", 1e21, "--students", 4)
     found = call(*asked, "--plots", tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["scenarios.png", "teachers.png"]
+    names = ["allocation.png", "gain.png", "optima.png", "scenarios.png", "teachers.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
     rows = {row["scenario"]: row for row in found["plans"]}
     assert list(rows) == [
         "supervised",

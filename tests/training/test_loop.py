@@ -128,7 +128,7 @@ def test_an_unsound_gradient_ends_the_run_with_a_sound_checkpoint(tmp_path):
     assert all(np.isfinite(a).all() for a in jax.tree.leaves(restored.state.params))
 
 
-@pytest.mark.parametrize("updates", [0, 4])
+@pytest.mark.parametrize("updates", [0, pytest.param(4, marks=pytest.mark.slow)])
 def test_where_no_position_can_be_kept_that_is_said(tmp_path, updates):
     """Before the first update or right after a checkpoint, when the next batch is as bad."""
     for _ in range(2):

@@ -151,7 +151,7 @@ def test_cast_changes_the_type_of_every_array():
         ({"b1": 1.0}, "b1"),
         ({"clip_norm": 0}, "clip_norm"),
         ({"weight_decay": -0.1}, "weight_decay"),
-        ({"schedule": "cosine"}, "'linear' or 'constant'"),
+        ({"schedule": "steps"}, "'linear', 'cosine' or 'constant'"),
         ({"warmup": 10}, "warmup"),
     ],
 )
@@ -173,3 +173,13 @@ def test_settings_of_no_sense_are_refused(values, word):
 def test_settings_that_contradict_each_other_are_refused(values, word):
     with pytest.raises(ValidationError, match=word):
         TrainConfig.model_validate(values)
+
+
+@pytest.mark.parametrize("step,share", [(2, 0.5), (4, 1), (8, 0.55), (12, 0.1), (20, 0.1)])
+def test_a_cosine_ends_at_the_final_share(step, share):
+    settings = config(schedule="cosine", final_share=0.1)
+    assert rate(settings, step) == pytest.approx(share * PEAK)
+
+
+def test_a_line_ends_at_the_final_share():
+    assert rate(config(final_share=0.1), 12) == pytest.approx(0.1 * PEAK)

@@ -43,7 +43,8 @@ class Table:
 def read_tables(paths: Sequence[Path], columns: Mapping[str, str]) -> Table:
     """The runs of all files, one after the other, without those that are no use.
 
-    columns: what the file calls a column that goes by another name here, as {"N": "params"}.
+    paths: files, or the folders of ladders. columns: what the file calls a column that goes by
+    another name here, as {"N": "params"}.
 
     Raises UserError on an unreadable file, a missing column, several tokenizers.
     """
@@ -66,6 +67,8 @@ def read_tables(paths: Sequence[Path], columns: Mapping[str, str]) -> Table:
 
 
 def _read(path: Path, columns: Mapping[str, str]) -> dict[str, np.ndarray]:
+    if path.is_dir():  # of a ladder
+        path = path / "runs.parquet"
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise UserError(f"{path}: got {path.suffix or 'no ending'}, expected .csv or .parquet")

@@ -1,0 +1,1 @@
+"""Charts of fitted laws and of plans by them, as PNG."""

@@ -1,0 +1,194 @@
+"""A whole ladder of tiny language models: made, killed, extended, read by the fit."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from typer.testing import CliRunner
+
+from distil_jax.cli import app
+from distil_jax.config_file import read_config_file
+from distil_jax.errors import ConfigError, UserError
+from distil_jax.ladder_config import LadderConfig
+from distil_jax.pipeline import ladder
+from distil_jax.scaling.fitting.table import read_tables
+from distil_jax.yaml_io import dump_yaml
+
+CONTEXT, BATCH = 8, 8
+STEP = CONTEXT * BATCH
+
+
+def some_text(characters: int) -> str:
+    """Words of which each tells something of the next."""
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefgh"), 4)) for _ in range(40)]
+    following = rng.integers(0, 40, (40, 2))
+    place, said = 0, []
+    while sum(map(len, said)) < characters:
+        said.append(" ".join(words[place := int(rng.choice(following[place]))] for _ in range(9)))
+    return "\n".join(said)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "some.txt"
+    path.write_text(some_text(60_000), encoding="utf-8")
+    return path
+
+
+def config_of(text: Path, folder: Path, **changes: Any) -> LadderConfig:
+    values = {
+        "name": "tiny",
+        "run_dir": str(folder),
+        "text": [str(text)],
+        "models": {"aspect": 8, "head_width": 4, "context": CONTEXT, "vocabulary": 300},
+        "alone": [{"layers": [1, 2], "tokens": [10 * STEP, 20 * STEP]}],
+        "taught": [{"layers": [1], "tokens": [10 * STEP], "teachers": ["1l-1.28k", "2l-640"]}],
+        "train": {"batch_size": BATCH, "base_width": 16, "save_every": 4},
+        **changes,
+    }
+    return LadderConfig.model_validate(values)
+
+
+@pytest.fixture(scope="module")
+def made(text, tmp_path_factory) -> tuple[LadderConfig, dict[str, Any]]:
+    config = config_of(text, tmp_path_factory.mktemp("ladder"))
+    return config, ladder.climb(config)
+
+
+def rows(config: LadderConfig) -> dict[str, dict[str, Any]]:
+    table = pyarrow.parquet.read_table(config.folder / "runs.parquet").to_pylist()
+    return {row["run_id"]: row for row in table}
+
+
+def test_every_run_leaves_weights_and_a_row(made):
+    config, result = made
+    found = rows(config)
+    assert result["runs"] == len(found) == 6
+    assert list(found) == [rung.name for rung in config.rungs]
+    taught, teacher = found["1l-640-of-2l-640"], found["2l-640"]
+    assert (taught["D"], taught["steps"]) == (640, 10)
+    assert (taught["teacher"], taught["teacher_loss"]) == ("2l-640", teacher["loss"])
+    assert (taught["teacher_N"], taught["teacher_D"]) == (teacher["N"], teacher["D"])
+    assert taught["kl_to_teacher"] > 0
+    assert taught["flops_teacher"] == pytest.approx(teacher["flops"] / 3)
+    assert all(0 < row["loss"] < np.log(300) for row in found.values())
+    assert found["1l-1.28k"]["loss"] < found["1l-640"]["loss"]
+    for name in found:
+        folder = config.folder / "runs" / name
+        assert json.loads((folder / "config.json").read_text())["model_type"] == "qwen3"
+        assert (folder / "metrics.jsonl").exists()
+    assert not list((config.folder / "groups").iterdir())
+
+
+def test_the_weights_are_those_that_were_measured(made):
+    """In PyTorch, as a Qwen3."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    config, _ = made
+    model = transformers.AutoModelForCausalLM.from_pretrained(config.folder / "runs/2l-1.28k")
+    windows = ladder.Ladder(config).windows("validation")
+    total = count = 0
+    for batch in windows.once():
+        tokens = torch.tensor(batch).long()
+        with torch.no_grad():
+            logits = model(tokens[:, :-1]).logits
+        losses = torch.nn.functional.cross_entropy(logits.mT, tokens[:, 1:], reduction="none")
+        total, count = total + losses.sum().item(), count + losses.numel()
+    row = rows(config)["2l-1.28k"]
+    assert count == row["eval_tokens"]
+    assert total / count == pytest.approx(row["loss"], abs=1e-4)
+
+
+def test_the_fit_reads_a_ladder(made):
+    config, _ = made
+    table = read_tables([config.folder], {})
+    assert len(table.rows) == 6
+    assert np.isfinite(table.numbers["teacher_loss"]).sum() == 2
+
+
+@pytest.mark.slow
+def test_a_run_alone_is_as_it_is_beside_others(made, text, tmp_path):
+    """And a program of one student is that of several."""
+    config, _ = made
+    alone = config_of(text, tmp_path, train={**config.train.model_dump(), "side_by_side": 1})
+    ladder.climb(alone)
+    for name, row in rows(config).items():
+        assert rows(alone)[name]["loss"] == pytest.approx(row["loss"], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_killed_ladder_ends_in_the_same_bits(made, text, tmp_path, monkeypatch):
+    config, _ = made
+    again = config_of(text, tmp_path)
+    step, left = ladder.LanguageModelling.step, iter(range(26))
+
+    def until_killed(self, *arguments):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return step(self, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ladder.LanguageModelling, "step", until_killed)
+        with pytest.raises(KeyboardInterrupt):
+            ladder.climb(again)
+    done = [path.parent.name for path in tmp_path.glob("runs/*/run.json")]
+    assert done == ["1l-640"]
+    ladder.climb(again)
+    for rung in config.rungs:
+        ours, theirs = (
+            (each.folder / "runs" / rung.name / "model.safetensors").read_bytes()
+            for each in (config, again)
+        )
+        assert ours == theirs, rung.name
+
+
+def test_a_ladder_may_grow_but_not_change(made, text):
+    config, _ = made
+    path = config.folder / "runs/1l-640/model.safetensors"
+    before = path.stat().st_mtime_ns
+    grids = [grid.model_dump() for grid in config.alone]
+    more = config_of(text, config.folder, alone=[*grids, {"layers": [1], "tokens": [5 * STEP]}])
+    assert ladder.climb(more)["runs"] == 7
+    assert path.stat().st_mtime_ns == before
+    with pytest.raises(UserError, match="made with other settings or of another text"):
+        ladder.climb(config_of(text, config.folder, seed=1))
+
+
+@pytest.mark.parametrize(
+    "changes,told",
+    [
+        (
+            {"taught": [{"layers": [1], "tokens": [9], "teachers": ["3l-9"]}]},
+            "got 3l-9; `alone` has",
+        ),
+        ({"alone": [{"layers": [1, 1], "tokens": [9]}], "taught": []}, "1l-9 stands there twice"),
+        ({"alone": [{"layers": [1], "tokens": [0]}], "taught": []}, "got 0 tokens"),
+        ({"models": {"vocabulary": 9}}, "256"),
+        ({"models": {"aspect": 6, "head_width": 4}}, "aspect 6 is no multiple of head_width 4"),
+    ],
+)
+def test_mistakes_in_a_ladder_are_told(text, tmp_path, changes, told):
+    path = tmp_path / "ladder.yaml"
+    good = config_of(text, tmp_path).model_dump(mode="json", exclude_unset=True)
+    path.write_text(dump_yaml({**good, **changes}), encoding="utf-8")
+    with pytest.raises(ConfigError, match=told):
+        read_config_file(LadderConfig, path)
+
+
+def test_the_verb(text, tmp_path):
+    path = tmp_path / "ladder.yaml"
+    small = config_of(text, tmp_path / "run", alone=[{"layers": [1], "tokens": [STEP]}], taught=[])
+    path.write_text(dump_yaml(small.model_dump(mode="json")), encoding="utf-8")
+    told = CliRunner().invoke(app, ["ladder", str(path), "--json"])
+    assert told.exit_code == 0, told.output
+    assert json.loads(told.stdout.splitlines()[-1])["runs"] == 1
+    told = CliRunner().invoke(app, ["ladder", str(path), "text=[nowhere]"])
+    assert told.exit_code == 1
+    assert "there is no text at nowhere" in told.stderr
+    told = CliRunner().invoke(app, ["ladder", str(path), "train.batch_size=9"])
+    assert told.exit_code == 2
+    assert "does not divide over the 8 devices" in told.stderr
