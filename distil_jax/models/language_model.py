@@ -213,7 +213,7 @@ def init(config: LanguageModelConfig, seed: int = 0) -> dict:
 
 def shapes(config: LanguageModelConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
     """Of all parameters, by their paths."""
-    flat: Mapping = flatten_dict(jax.eval_shape(lambda: init(config)))
+    flat: Any = flatten_dict(jax.eval_shape(lambda: init(config)))
     return {path: array.shape for path, array in flat.items()}
 
 

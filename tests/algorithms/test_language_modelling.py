@@ -1,5 +1,7 @@
 """Language models side by side: against plain sums, one device and eight, and muP's rates."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +45,7 @@ STUDENTS = {
 }
 
 
-def made(students=STUDENTS, devices: int = 1, strategy: str = "dp", shape=(-1, 1, 1), **train):
+def made(students=STUDENTS, devices: int = 1, strategy: Any = "dp", shape=(-1, 1, 1), **train):
     mesh = MeshConfig(strategy=strategy, shape=shape)
     optimizer = OptimizerConfig(
         learning_rate=1e-2, warmup_steps=1, schedule="cosine", final_share=0.1

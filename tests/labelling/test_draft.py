@@ -98,7 +98,7 @@ def test_nothing_drafted_has_no_rate():
     assert acceptance({}) == {"drafted": 0, "accepted": 0, "acceptance_rate": None}
 
 
-@pytest.mark.slow
+@pytest.mark.very_slow
 def test_what_is_drawn_with_a_draft_depends_on_no_other_clip(vocabulary, params):
     def drawn(order: int, **settings: Any) -> list[Label]:
         fallback = {"temperatures": [1.0], **ALWAYS}

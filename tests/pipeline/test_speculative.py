@@ -84,7 +84,7 @@ def test_a_draft_of_another_vocabulary_is_told_before_the_work(config, draft, tm
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.very_slow
 def test_transcripts_are_the_teachers_and_the_rate_is_told(config, draft, tmp_path):
     run = changed(config, f"run_dir={tmp_path / 'run'}", "student.decoder_layers=2")
     for stage in (pipeline.label, pipeline.filter_labels, pipeline.train):
