@@ -11,16 +11,25 @@ from distil_jax.cli.work import finish
 verbs = typer.Typer()
 
 
-@verbs.command(epilog="Example: distil-jax report runs/quickstart")
+@verbs.command(epilog="Examples: distil-jax report runs/quickstart; distil-jax report law.json")
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, or its config.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="The folder of a run, or its config; or a fitted law (.json)."
+        ),
+    ],
     overrides: Overrides = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Write one self-contained HTML page about a run."""
+    """Write one self-contained HTML page about a run, or about a fitted law."""
 
     def work() -> dict[str, Any]:
+        if run.suffix == ".json":
+            from distil_jax.report import write_law_report
+
+            return {"report": str(write_law_report(run))}
         from distil_jax import pipeline
         from distil_jax.config import load_config
 

@@ -12,7 +12,7 @@ from distil_jax.progress import progress
 from distil_jax.scaling.charts import fits
 from distil_jax.scaling.fitted import FittedLaw
 from distil_jax.scaling.fitting import selection
-from distil_jax.scaling.fitting.bootstrap import Sampled, bootstrap, bootstrap_both
+from distil_jax.scaling.fitting.bootstrap import bootstrap, bootstrap_both
 from distil_jax.scaling.fitting.checks import check_runs, outliers
 from distil_jax.scaling.fitting.fit import Fit, fit
 from distil_jax.scaling.fitting.loss import FitLoss
@@ -55,6 +55,10 @@ def fit_law(
     with progress(total=2 + options.held_out, description=f"fit {law}", unit="parts") as bar:
         found = work(chosen, table, options, lambda: bar.advance(1))
     found.write(output)
+    if options.plots is not None:
+        fits.write_charts(found, options.plots)
+        if found.supervised:
+            fits.write_charts(found.supervised, options.plots / "supervised")
     return {**described(found), "fit": str(output)}
 
 
@@ -68,7 +72,7 @@ def _fit_one(law: Law, table: Table, options: FitOptions, done: Done) -> FittedL
     taught = len(table.rows) - len(alone.rows)
     left_out = [f"{taught} runs with a teacher_loss left out"] if taught else []
     notes = [*table.notes, *left_out, *_notes(found, alone)]
-    return FittedLaw.of(sampled, _profiled(sampled, options), held_out=tested, notes=notes)
+    return FittedLaw.of(sampled, _profiled(found, options), held_out=tested, notes=notes)
 
 
 def _fit_both(law: Law, table: Table, options: FitOptions, done: Done) -> FittedLaw:
@@ -85,7 +89,7 @@ def _fit_both(law: Law, table: Table, options: FitOptions, done: Done) -> Fitted
     tested = _held_out(found, options, of_teachers.words["teacher"], done)
     return FittedLaw.of(
         second,
-        _profiled(second, options),
+        _profiled(found, options),
         held_out=tested,
         notes=[*table.notes, *_notes(found, of_teachers)],
         supervised=FittedLaw.of(first, notes=_notes(supervised, table.where(~taught))),
@@ -120,19 +124,11 @@ def _clustered(teachers: np.ndarray) -> bool:
     return None not in teachers.tolist() and len(set(teachers)) >= _FEWEST_CLUSTERS
 
 
-def _profiled(sampled: Sampled, options: FitOptions) -> dict[str, Profile]:
-    """With charts of the fit, where they are wanted."""
-    found, folder = sampled.fit, options.plots
+def _profiled(found: Fit, options: FitOptions) -> dict[str, Profile]:
+    """With a chart of them, where charts are wanted."""
     made = profiles(found)
-    if folder is not None:
-        fits.write_fit(found, folder / "fit.png")
-        fits.write_profiles(made, folder / "profiles.png")
-        if len(sampled.points):
-            fits.write_pairs(sampled, folder / "pairs.png")
-        if found.law is DISTILLATION:
-            fits.write_by_teacher(found, folder / "by_teacher.png")
-        else:
-            fits.write_iso_flops(found, folder / "iso_flops.png")
+    if options.plots is not None:
+        fits.write_profiles(made, options.plots / "profiles.png")
     return made
 
 

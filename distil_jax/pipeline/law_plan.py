@@ -109,21 +109,11 @@ def plan_by_law(law: str, question: Question) -> dict[str, Any]:
         best = min(open_, key=lambda choice: choice.loss)
         found["next_runs"] = next_runs(believed, best, question.next_runs)
     if question.plots is not None:
-        _draw(planner, open_[0], question.plots)
+        plans.write_charts(planner, open_[0], question.plots)
     spent = [3 * question.flops(question.size) * each for each in believed.students.ranges["D"]]
     between = (1e18, 1e27) if question.extrapolate else (spent[0], spent[1])
     found["break_even_compute"] = break_even(planner, question.size, BEST_CASE, between)
     return found
-
-
-def _draw(planner: Planner, some: Choice, folder: Path) -> None:
-    """Charts around one of the choices."""
-    size, compute, tokens = some.size, some.compute, some.tokens
-    plans.write_scenarios(planner, size, compute, folder / "scenarios.png")
-    plans.write_teachers(planner, size, tokens, folder / "teachers.png")
-    plans.write_gain(planner, size, tokens, folder / "gain.png")
-    plans.write_allocation(planner, size, compute, folder / "allocation.png")
-    plans.write_optima(planner, size, compute, folder / "optima.png")
 
 
 def _planner(believed: Believed, question: Question) -> Planner:

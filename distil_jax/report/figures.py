@@ -14,6 +14,13 @@ def number(value: float | None, digits: int = 2) -> str:
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
+def digits(value: float | None, significant: int = 4) -> str:
+    """So many significant digits: 0.00042 or 1.3e+08; a dash as `number`."""
+    if value is None or not math.isfinite(value):
+        return _NONE
+    return f"{value:.{significant}g}".replace("-", "−")
+
+
 def plain(value: object) -> str:
     """As in a config, but 10.0 as 10."""
     return str(value).removesuffix(".0")

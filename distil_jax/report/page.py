@@ -4,10 +4,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from distil_jax.report import compute, curves, figures, results
-from distil_jax.run import ONLY_STUDENT, RunFolder, read_json, read_jsonl, write_text
+from distil_jax.report.templating import write_page
+from distil_jax.run import ONLY_STUDENT, RunFolder, read_json, read_jsonl
 from distil_jax.yaml_io import parse_yaml
 
 _SHOWN_ROWS = 12
@@ -19,19 +18,7 @@ def write_report(run: RunFolder) -> Path:
     It needs nothing beside itself: no script, no request. Parts whose files are not there yet are
     told of in a sentence each.
     """
-    environment = Environment(
-        loader=PackageLoader("distil_jax.report"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=True,  # transcripts and file names may hold anything
-    )
-    environment.filters.update(
-        number=figures.number, count=figures.count, points=figures.points, share=figures.share
-    )
-    page = environment.get_template("report.html").render(_facts(run))
-    # A file name that is not UTF-8 carries lone surrogates, which no page can hold.
-    write_text(run.report, page.encode("utf-8", "replace").decode("utf-8"))
+    write_page(run.report, "report.html", _facts(run))
     return run.report
 
 

@@ -1,5 +1,6 @@
 """A fitted law as a file: its coefficients, how sure they are, and where it may be believed."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from distil_jax.scaling.fitting.bootstrap import Sampled
 from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.fitting.profile import Profile, profiles
 from distil_jax.scaling.fitting.selection import Criteria, HeldOut, criteria
+from distil_jax.scaling.laws import law_named
 from distil_jax.settings import Settings
 
 
@@ -61,6 +63,20 @@ class FittedLaw(Settings):
     @property
     def values(self) -> dict[str, float]:
         return {name: each.value for name, each in self.coefficients.items()}
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """Of its runs, what the law predicts from: each [n]."""
+        return {name: 10.0 ** np.array(each) for name, each in self.domain.corners.items()}
+
+    def predict(self, columns: Mapping[str, float | np.ndarray]) -> np.ndarray:
+        """The loss that the law says of runs."""
+        return law_named(self.law).predict(self.values, **columns)
+
+    @property
+    def observed(self) -> np.ndarray:
+        """Losses of its runs: [n]."""
+        return self.predict(self.columns) * np.exp(-np.array(self.residuals))
 
     def drawn(self) -> list[dict[str, float]]:
         """The coefficients of each draw."""

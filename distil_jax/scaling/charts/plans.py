@@ -11,6 +11,25 @@ from distil_jax.scaling.planner import Choice, Planner
 _BUDGETS = 13  # of a chart over compute
 
 
+CAPTIONS = {
+    "scenarios": "Loss by compute, by who pays for the teacher",
+    "teachers": "The student's loss by its teacher's",
+    "gain": "What the best teacher gains, if it is free; white: nothing",
+    "allocation": "How the best plan that pays for its teacher divides the budget",
+    "optima": "The best plan by compute",
+}
+
+
+def write_charts(planner: Planner, some: Choice, folder: Path) -> None:
+    """Of plans around one of them, by the names of CAPTIONS."""
+    size, compute, tokens = some.size, some.compute, some.tokens
+    write_scenarios(planner, size, compute, folder / "scenarios.png")
+    write_teachers(planner, size, tokens, folder / "teachers.png")
+    write_gain(planner, size, tokens, folder / "gain.png")
+    write_allocation(planner, size, compute, folder / "allocation.png")
+    write_optima(planner, size, compute, folder / "optima.png")
+
+
 def write_scenarios(planner: Planner, size: float, around: float, path: Path) -> None:
     """The loss of a student of `size` against compute, two decades to each side of `around`."""
     budgets = np.geomspace(around / 100, around * 100, 25)
@@ -70,11 +89,11 @@ def _best(planner: Planner, size: float, around: float, scenario: Scenario) -> l
     return [choice for choice in found if np.isfinite(choice.loss)]
 
 
-def write_allocation(planner: Planner, size: float, around: float, path: Path) -> bool:
-    """How the best plan that pays for its teacher divides a budget. False: there is none."""
+def write_allocation(planner: Planner, size: float, around: float, path: Path) -> None:
+    """How the best plan that pays for its teacher divides a budget; nothing where there is none."""
     choices = _best(planner, size, around, BOTH)
     if not choices:
-        return False
+        return
     parts = np.array([_parts(planner, choice) for choice in choices]).T
     with figure(path, (7, 4)) as drawn:
         axes = drawn.add_subplot()
@@ -86,7 +105,6 @@ def write_allocation(planner: Planner, size: float, around: float, path: Path) -
         )
         axes.set(xlabel="operations", ylabel="% of them", xscale="log", ylim=(0, 100))
         axes.legend(loc="upper left", labelcolor=INK)
-    return True
 
 
 def _parts(planner: Planner, choice: Choice) -> tuple[float, float, float]:

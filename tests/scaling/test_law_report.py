@@ -1,0 +1,83 @@
+"""The page about a fitted law, and the charts that it can be drawn of alone."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from distil_jax.cli import app
+from distil_jax.report import write_law_report
+from distil_jax.scaling.charts.fits import iso_flops
+from distil_jax.scaling.fitted import FittedLaw, read_fitted
+from distil_jax.scaling.fitting.bootstrap import bootstrap, bootstrap_both
+from distil_jax.scaling.fitting.fit import fit
+from distil_jax.scaling.fitting.loss import FitLoss
+from distil_jax.scaling.fitting.selection import HeldOut
+from distil_jax.scaling.laws import DISTILLATION, GAMMA
+from tests.made_up_runs import distillation_runs, supervised_runs
+from tests.test_report import assert_self_contained, text_of
+
+HELD_OUT = HeldOut("compute <script>", 60, 13, 0.0123, 0.045, -0.002, 0.9)
+
+
+@pytest.fixture(scope="module")
+def law(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("law") / "mine.json"
+    runs, _ = supervised_runs()
+    found = bootstrap(fit(GAMMA, runs, FitLoss(delta=1e-4), most_starts=16), 16)
+    FittedLaw.of(found, held_out=[HELD_OUT], notes=["look at <b>row 7</b>"]).write(path)
+    return path
+
+
+def test_a_file_knows_its_runs(law):
+    runs, _ = supervised_runs()
+    fitted = read_fitted(law)
+    np.testing.assert_allclose(fitted.columns["N"], runs.columns["N"], rtol=1e-9)
+    np.testing.assert_allclose(fitted.observed, runs.loss, rtol=1e-9)
+
+
+def test_the_page_of_a_law(law):
+    told = CliRunner().invoke(app, ["report", str(law), "--json"])
+    assert told.exit_code == 0, told.output
+    page = law.with_suffix(".html")
+    assert json.loads(told.stdout.splitlines()[-1]) == {"report": str(page)}
+    html = page.read_text(encoding="utf-8")
+    assert_self_contained(html)
+    text = text_of(html)
+    fitted = read_fitted(law)
+    assert "gamma 73 runs" in text
+    assert f"alpha {fitted.values['alpha']:.4g}" in text
+    assert "1.23 4.50 −0.20 90 %" in text
+    assert "look at &lt;b&gt;row 7" in text
+    assert html.count("data:image/png;base64,") == 3  # fit, IsoFLOP profiles, pairs
+    assert "Plans" not in text
+
+
+@pytest.mark.slow
+def test_the_page_of_a_law_of_teachers(tmp_path):
+    alone, loss = supervised_runs()[0], FitLoss(delta=1e-4)
+    students = distillation_runs(count=150)[0]
+    fits = (
+        fit(law, runs, loss, most_starts=16)
+        for law, runs in ((GAMMA, alone), (DISTILLATION, students))
+    )
+    first, second = bootstrap_both(*fits, 4)
+    FittedLaw.of(second, supervised=FittedLaw.of(first)).write(tmp_path / "law.json")
+    html = write_law_report(tmp_path / "law.json").read_text(encoding="utf-8")
+    assert_self_contained(html)
+    text = text_of(html)
+    assert "distillation 150 runs" in text
+    assert "gamma 73 runs , without a teacher" in text
+    assert "Plans around a student of" in text
+    assert html.count("data:image/png;base64,") == 3 + 3 + 5
+
+
+def test_runs_of_equal_compute_are_found():
+    sizes = np.array([1e6, 2e6, 4e6, 1e6, 2e6, 9e6])
+    budgets = np.array([1e18, 1.02e18, 0.99e18, 1e19, 1e19, 5e19])
+    found = iso_flops({"N": sizes, "D": budgets / (6 * sizes)})
+    assert [(f"{budget:.1e}", sorted(group.tolist())) for budget, group in found] == [
+        ("1.0e+18", [0, 1, 2])
+    ]
