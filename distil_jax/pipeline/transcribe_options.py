@@ -82,6 +82,11 @@ class TranscribeOptions:
 
     def decoding(self, config: DecodeConfig) -> DecodeConfig:
         """The config's way of decoding, with timestamps as they are wanted."""
+        if self.words and config.task == "translate":
+            raise ConfigError(
+                "--words: words of another language were not said anywhere; they are timed with "
+                "evaluate.task=transcribe alone"
+            )
         timed = SUBTITLES | {"json"}
         wanted = config.timestamps or self.words or bool(timed.intersection(self.formats))
         wanted = wanted if self.timestamps is None else self.timestamps

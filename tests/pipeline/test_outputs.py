@@ -7,6 +7,7 @@ import pytest
 from distil_jax.data.folders import listed
 from distil_jax.data.speech import SpeechConfig, Utterance
 from distil_jax.errors import ConfigError, UserError
+from distil_jax.labelling.settings import DecodeConfig
 from distil_jax.longform.transcript import Recording, Segment, Transcript
 from distil_jax.pipeline.outputs import Outputs
 from distil_jax.pipeline.transcribe_options import TranscribeOptions
@@ -105,3 +106,10 @@ def test_a_transcript_beside_its_recording_is_spared(tmp_path):
 def test_options_that_cannot_be_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         TranscribeOptions.of(**options)
+
+
+def test_words_of_a_translation_are_refused():
+    options = TranscribeOptions.of(words=True)
+    assert options.decoding(DecodeConfig()).timestamps
+    with pytest.raises(ConfigError, match=r"they are timed with evaluate\.task=transcribe alone"):
+        options.decoding(DecodeConfig(task="translate"))
