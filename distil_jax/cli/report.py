@@ -11,7 +11,7 @@ from distil_jax.cli.work import finish
 verbs = typer.Typer()
 
 
-@verbs.command(epilog="Examples: distil-jax report runs/quickstart; distil-jax report law.json")
+@verbs.command(epilog="Example: distil-jax report runs/quickstart; or distil-jax report law.json")
 def report(
     run: Annotated[
         Path,

@@ -21,6 +21,7 @@ from distil_jax.models.layers import Compute
 from distil_jax.objectives import CrossEntropy, KLDivergence, ZLoss
 from distil_jax.training.settings import OptimizerConfig, TrainConfig
 
+pytestmark = pytest.mark.xdist_group("language models")
 SHAPE = LanguageModelConfig(vocab_size=40, layers=2, width=16, heads=2, mlp_width=24, context=12)
 LARGER = SHAPE.model_copy(update={"layers": 3, "width": 32})
 BATCH, SEQUENCES = 8, np.random.default_rng(0).integers(0, 40, (3, 8, 13)).astype(np.int32)
@@ -104,6 +105,7 @@ def test_losses_are_plain_means(together):
         assert found["loss"] == pytest.approx(main + 1e-4 * (total**2).mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_student_learns_beside_others_what_it_learns_alone(together):
     for name, student in STUDENTS.items():
         seen, params = trained(made({name: student}))
@@ -117,7 +119,12 @@ def test_a_student_learns_beside_others_what_it_learns_alone(together):
 
 
 @pytest.mark.parametrize(
-    "strategy,shape", [("dp", (8, 1, 1)), ("fsdp", (2, 4, 1)), ("fsdp+tensor", (2, 2, 2))]
+    "strategy,shape",
+    [
+        ("dp", (8, 1, 1)),
+        pytest.param("fsdp", (2, 4, 1), marks=pytest.mark.slow),
+        ("fsdp+tensor", (2, 2, 2)),
+    ],
 )
 def test_eight_devices_learn_what_one_does(together, strategy, shape):
     seen, params = trained(made(devices=8, strategy=strategy, shape=shape))

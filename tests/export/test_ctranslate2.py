@@ -71,7 +71,7 @@ def tiny(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.very_slow
 def test_ctranslate2_decodes_the_very_tokens_that_we_decode(tiny):
     """From the same log-mel."""
     engine = pytest.importorskip("ctranslate2", reason="ctranslate2 not installed")

@@ -17,6 +17,7 @@ from distil_jax.pipeline import ladder
 from distil_jax.scaling.fitting.table import read_tables
 from distil_jax.yaml_io import dump_yaml
 
+pytestmark = pytest.mark.xdist_group("ladder")
 CONTEXT, BATCH = 8, 8
 STEP = CONTEXT * BATCH
 
@@ -64,6 +65,7 @@ def rows(config: LadderConfig) -> dict[str, dict[str, Any]]:
     return {row["run_id"]: row for row in table}
 
 
+@pytest.mark.slow
 def test_every_run_leaves_weights_and_a_row(made):
     config, result = made
     found = rows(config)
@@ -84,6 +86,7 @@ def test_every_run_leaves_weights_and_a_row(made):
     assert not list((config.folder / "groups").iterdir())
 
 
+@pytest.mark.slow
 def test_the_weights_are_those_that_were_measured(made):
     """In PyTorch, as a Qwen3."""
     torch = pytest.importorskip("torch")
@@ -103,6 +106,7 @@ def test_the_weights_are_those_that_were_measured(made):
     assert total / count == pytest.approx(row["loss"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_fit_reads_a_ladder(made):
     config, _ = made
     table = read_tables([config.folder], {})
@@ -146,6 +150,7 @@ def test_a_killed_ladder_ends_in_the_same_bits(made, text, tmp_path, monkeypatch
         assert ours == theirs, rung.name
 
 
+@pytest.mark.slow
 def test_a_ladder_may_grow_but_not_change(made, text):
     config, _ = made
     path = config.folder / "runs/1l-640/model.safetensors"
@@ -186,6 +191,10 @@ def test_the_verb(text, tmp_path):
     told = CliRunner().invoke(app, ["ladder", str(path), "--json"])
     assert told.exit_code == 0, told.output
     assert json.loads(told.stdout.splitlines()[-1])["runs"] == 1
+    [row] = rows(small).values()
+    assert (row["run_id"], row["D"], row["steps"], row["teacher"]) == ("1l-64", STEP, 1, None)
+    assert 0 < row["loss"] < np.log(300) + 0.1
+    assert (small.folder / "runs" / "1l-64" / "model.safetensors").exists()
     told = CliRunner().invoke(app, ["ladder", str(path), "text=[nowhere]"])
     assert told.exit_code == 1
     assert "there is no text at nowhere" in told.stderr

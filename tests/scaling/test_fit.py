@@ -23,7 +23,7 @@ from distil_jax.scaling.laws import CHINCHILLA, GAMMA
 from distil_jax.scaling.laws.published import APPLE_SUPERVISED, BESIROGLU
 from tests.made_up_runs import supervised_runs
 
-STARTS = 32
+STARTS = 48
 
 
 def chinchilla_runs(count: int = 60, noise: float = 0.005, seed: int = 0) -> Runs:
@@ -127,6 +127,7 @@ def test_a_search_may_hold_coefficients_and_have_columns_of_its_own():
     np.testing.assert_allclose(scales, BESIROGLU["A"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_supervised_law_predicts_beyond_its_runs():
     """The spec's A8: 73 runs, 0.3 % noise; the mean of six draws."""
     truth = APPLE_SUPERVISED["beta"] / (APPLE_SUPERVISED["alpha"] + APPLE_SUPERVISED["beta"])
@@ -134,8 +135,8 @@ def test_a_supervised_law_predicts_beyond_its_runs():
     for seed in range(6):
         runs, true = supervised_runs(seed)
         weak = true > 2.3
-        found = fit(GAMMA, runs, FitLoss(delta=1e-4), most_starts=16)
-        some = fit(GAMMA, runs.without(~weak), FitLoss(delta=1e-4), most_starts=16)
+        found = fit(GAMMA, runs, FitLoss(delta=1e-4), most_starts=STARTS)
+        some = fit(GAMMA, runs.without(~weak), FitLoss(delta=1e-4), most_starts=STARTS)
         error = np.mean(np.abs(found.predict(runs.columns) / true - 1))
         beyond = np.mean(np.abs(some.predict(runs.columns) / true - 1)[~weak])
         share = found.values["beta"] / (found.values["alpha"] + found.values["beta"])
@@ -201,6 +202,7 @@ def test_outliers_are_found(fitted):
     assert not len(outliers(fitted))
 
 
+@pytest.mark.slow
 def test_criteria_choose_the_law_that_the_runs_are_of():
     """Without gamma, and with it."""
     squares = FitLoss(kind="squares")

@@ -155,10 +155,10 @@ def test_mistakes_are_told(arguments, code, told):
 def test_intervals_of_a_fitted_law(tmp_path):
     """They hold what the law, of which the runs were drawn, says of the same plan."""
     alone, _ = supervised_runs()
-    students, _ = distillation_runs(count=300)
+    students, _ = distillation_runs(count=200)
     loss = FitLoss(delta=1e-4)
-    supervised = fit(GAMMA, alone, loss, most_starts=64)
-    found = fit(DISTILLATION, students, loss, most_starts=64)
+    supervised = fit(GAMMA, alone, loss, most_starts=48)
+    found = fit(DISTILLATION, students, loss, most_starts=32)
     first, second = bootstrap_both(supervised, found, 40)
     law = FittedLaw.of(second, supervised=FittedLaw.of(first))
     law.write(tmp_path / "law.json")

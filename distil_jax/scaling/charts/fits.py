@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def write_pairs(found: FittedLaw, path: Path) -> None:
     names, draws = list(found.coefficients), np.array(found.draws).T
     count = len(names)
     with figure(path, (1.5 * count, 1.4 * count)) as drawn:
-        panels = drawn.subplots(count, count, squeeze=False)
+        panels: Any = drawn.subplots(count, count, squeeze=False)
         for row, column in np.ndindex(count, count):
             axes = panels[row, column]
             axes.tick_params(labelsize=6)
