@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from math import ceil
 from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
@@ -38,7 +39,7 @@ class ModelsConfig(Settings):
             layers=layers,
             width=width,
             heads=width // self.head_width,
-            mlp_width=-8 * int(-width * self.mlp_ratio // 8),
+            mlp_width=8 * ceil(width * self.mlp_ratio / 8),
             context=self.context,
         )
 
