@@ -67,6 +67,7 @@ def test_every_mesh_gives_the_same(strategy, shape):
     assert_same(train(distillation(mesh=mesh)), expected())
 
 
+@pytest.mark.slow
 def test_teacher_and_student_may_be_laid_out_differently():
     mesh = MeshConfig(strategy="dp", teacher_strategy="fsdp+tensor", shape=(2, 2, 2))
     algorithm = distillation(mesh=mesh)
@@ -82,6 +83,7 @@ def test_micro_batches_give_the_same(shape):
     assert_same(train(distillation(config, MeshConfig(shape=shape))), expected())
 
 
+@pytest.mark.slow
 def test_a_remembered_encoder_and_one_of_its_own_give_the_same():
     own = jax.tree.map(np.copy, distillation().students[ONLY_STUDENT].params)
     assert distillation(params=own).sharing_encoder == {ONLY_STUDENT}

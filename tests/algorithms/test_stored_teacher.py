@@ -107,6 +107,7 @@ def test_micro_batches_train_the_same_student():
     assert_live(*train(distillation(halves), EXACT_STATES)[:2])
 
 
+@pytest.mark.slow
 def test_most_tokens_in_float16_stay_near():
     """Of 90 of 96, because this teacher is sure of nothing."""
     metrics, _, _ = train(distillation(), SignalsConfig(top_k=90, encoder_states=True))

@@ -112,7 +112,7 @@ def test_faster_whisper_writes_the_text_that_we_write(tiny):
     "weights",
     [
         pytest.param("float16", marks=pytest.mark.very_slow),
-        pytest.param("int8", marks=pytest.mark.slow),
+        pytest.param("int8", marks=pytest.mark.very_slow),
     ],
 )
 def test_faster_whisper_reads_smaller_weights_and_times_words(tmp_path, weights):

@@ -237,6 +237,7 @@ def test_a_longer_limit_only_adds_tokens(vocabulary, params):
         assert len(a.tokens) == 3 or a.ended
 
 
+@pytest.mark.slow
 def test_each_device_goes_over_to_the_long_cache_alone(vocabulary, params, monkeypatch):
     """One of eight has nothing but a filler."""
     clips = some_clips(7)

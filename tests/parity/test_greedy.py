@@ -76,7 +76,7 @@ def assert_same_tokens(name: str, theirs, folder: Path, count: int, timestamps: 
     "name,timestamps",
     [
         pytest.param("tiny.en", False, marks=pytest.mark.very_slow),
-        pytest.param("tiny.en", True, marks=pytest.mark.slow),
+        pytest.param("tiny.en", True, marks=pytest.mark.very_slow),
         pytest.param("base", True, marks=pytest.mark.very_slow),
     ],
 )

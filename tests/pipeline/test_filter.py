@@ -104,6 +104,7 @@ def test_weights_that_are_not_there_are_told_before_the_work(configured, labelle
         pipeline.run_all(config)
 
 
+@pytest.mark.slow
 def test_the_teacher_is_heard_at_other_temperatures(configured, labelled):
     """What it draws then is the clip's alone: redone in another batch, it is the same."""
     asked = ['filter.scores=[{"name": "agreement", "temperatures": [0.5, 3]}]']

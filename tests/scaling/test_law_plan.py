@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from distil_jax.cli import app
+from distil_jax.report import write_law_report
 from distil_jax.scaling.believed import Believed
 from distil_jax.scaling.fitted import FittedLaw
 from distil_jax.scaling.fitting.bootstrap import bootstrap_both
@@ -16,6 +17,7 @@ from distil_jax.scaling.laws import DISTILLATION, GAMMA
 from distil_jax.scaling.laws.published import APPLE_DISTILLATION, APPLE_SUPERVISED
 from distil_jax.scaling.planner import Choice, Planner
 from tests.made_up_runs import distillation_runs, supervised_runs
+from tests.test_report import assert_self_contained, text_of
 
 
 def call(*arguments: object) -> dict[str, Any]:
@@ -151,6 +153,16 @@ def test_mistakes_are_told(arguments, code, told):
     assert told in refused(*arguments)[1]
 
 
+def assert_page(html: str) -> None:
+    """Of a law of teachers: both laws, and plans in the middle of its runs."""
+    assert_self_contained(html)
+    text = text_of(html)
+    assert "distillation 200 runs" in text
+    assert "gamma 73 runs, without a teacher" in text
+    assert "Plans around a student of" in text
+    assert html.count("data:image/png;base64,") == 3 + 3 + 5
+
+
 @pytest.mark.slow
 def test_intervals_of_a_fitted_law(tmp_path):
     """They hold what the law, of which the runs were drawn, says of the same plan."""
@@ -162,6 +174,7 @@ def test_intervals_of_a_fitted_law(tmp_path):
     first, second = bootstrap_both(supervised, found, 40)
     law = FittedLaw.of(second, supervised=FittedLaw.of(first))
     law.write(tmp_path / "law.json")
+    assert_page(write_law_report(tmp_path / "law.json").read_text(encoding="utf-8"))
     asked = ("--law", tmp_path / "law.json", "--size", 1e9, "--compute", 3e20)
     plan = call(*asked, "--next-runs", 1e22)
     rows = plan["plans"]

@@ -8,15 +8,14 @@ import pytest
 from typer.testing import CliRunner
 
 from distil_jax.cli import app
-from distil_jax.report import write_law_report
 from distil_jax.scaling.charts.fits import iso_flops
 from distil_jax.scaling.fitted import FittedLaw, read_fitted
-from distil_jax.scaling.fitting.bootstrap import bootstrap, bootstrap_both
+from distil_jax.scaling.fitting.bootstrap import bootstrap
 from distil_jax.scaling.fitting.fit import fit
 from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.fitting.selection import HeldOut
-from distil_jax.scaling.laws import DISTILLATION, GAMMA
-from tests.made_up_runs import distillation_runs, supervised_runs
+from distil_jax.scaling.laws import GAMMA
+from tests.made_up_runs import supervised_runs
 from tests.test_report import assert_self_contained, text_of
 
 HELD_OUT = HeldOut("compute <script>", 60, 13, 0.0123, 0.045, -0.002, 0.9)
@@ -53,22 +52,6 @@ def test_the_page_of_a_law(law):
     assert "look at &lt;b&gt;row 7" in text
     assert html.count("data:image/png;base64,") == 3  # fit, IsoFLOP profiles, pairs
     assert "Plans" not in text
-
-
-@pytest.mark.slow
-def test_the_page_of_a_law_of_teachers(tmp_path):
-    loss, students = FitLoss(delta=1e-4), distillation_runs(count=100)[0]
-    supervised = fit(GAMMA, supervised_runs()[0], loss, most_starts=16)
-    found = fit(DISTILLATION, students, loss, most_starts=12)
-    first, second = bootstrap_both(supervised, found, 4)
-    FittedLaw.of(second, supervised=FittedLaw.of(first)).write(tmp_path / "law.json")
-    html = write_law_report(tmp_path / "law.json").read_text(encoding="utf-8")
-    assert_self_contained(html)
-    text = text_of(html)
-    assert "distillation 100 runs" in text
-    assert "gamma 73 runs, without a teacher" in text
-    assert "Plans around a student of" in text
-    assert html.count("data:image/png;base64,") == 3 + 3 + 5
 
 
 def test_runs_of_equal_compute_are_found():
