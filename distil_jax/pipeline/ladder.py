@@ -68,6 +68,7 @@ def climb(config: LadderConfig) -> dict[str, Any]:
             f"; about {clock(left)} left" if left else "",
         )
         ladder.make(group)
+        ladder.write_table()  # what is there can be fitted before the rest is
     return ladder.write_table()
 
 
