@@ -6,10 +6,10 @@ from itertools import product
 from math import ceil
 from pathlib import Path
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from distil_jax.mesh import MeshConfig
-from distil_jax.models.language_model import LanguageModelConfig
+from distil_jax.models.language_model import LanguageModelConfig, flops, sizes
 from distil_jax.objectives import AnyObjective, CrossEntropy, KLDivergence, ZLoss
 from distil_jax.settings import AnyDtype, Settings
 from distil_jax.training.settings import OptimizerConfig, TrainConfig
@@ -45,19 +45,37 @@ class ModelsConfig(Settings):
 
 
 class GridConfig(Settings):
-    """Every combination is a run."""
+    """Every combination is a run. How long they are is said in one of three ways."""
 
     layers: tuple[int, ...] = Field(min_length=1)
-    tokens: tuple[float, ...] = Field(min_length=1)
+    tokens: tuple[float, ...] = ()
+    # Tokens a parameter (embedding and head aside).
+    ratios: tuple[float, ...] = ()
+    # Operations of a run's own training: IsoFLOP profiles.
+    compute: tuple[float, ...] = ()
     # Of the weights; the text comes in one order.
     seeds: tuple[int, ...] = (0,)
 
-    @field_validator("tokens")
-    @classmethod
-    def _some(cls, tokens: tuple[float, ...]) -> tuple[float, ...]:
-        if min(tokens) < 1:
-            raise ValueError(f"got {min(tokens):g} tokens, expected 1 or more")
-        return tokens
+    @model_validator(mode="after")
+    def _one_length(self) -> "GridConfig":
+        given = {name: getattr(self, name) for name in ("tokens", "ratios", "compute")}
+        said = [name for name, each in given.items() if each]
+        if len(said) != 1:
+            raise ValueError(
+                f"got {' and '.join(said) or 'none'} of tokens, ratios and compute; expected one"
+            )
+        if min(given[said[0]]) <= 0:
+            raise ValueError(f"{said[0]}: got {min(given[said[0]]):g}, expected more than 0")
+        return self
+
+    def lengths(self, model: LanguageModelConfig) -> list[float]:
+        """In tokens, of three digits where they follow from the model."""
+        if self.tokens:
+            return list(self.tokens)
+        size, _ = sizes(model)
+        a_token = 3 * flops(model, model.context).forward / model.context
+        found = [ratio * size for ratio in self.ratios] + [each / a_token for each in self.compute]
+        return [float(f"{each:.3g}") for each in found]
 
 
 class TaughtGridConfig(GridConfig):
@@ -115,7 +133,7 @@ class LadderConfig(Settings):
     run_dir: str
     # Of the order of the text.
     seed: int = Field(default=0, ge=0)
-    # Plain text in UTF-8: files, or folders of .txt files.
+    # Plain text, UTF-8 or Windows-1252: files, or folders of .txt files.
     text: tuple[str, ...] = Field(min_length=1)
     models: ModelsConfig = ModelsConfig()
     # Runs without a teacher, among them the teachers.
@@ -150,15 +168,20 @@ class LadderConfig(Settings):
 
     def _rungs_alone(self) -> Iterator[Rung]:
         for grid in self.alone:
-            for layers, tokens, seed in product(grid.layers, grid.tokens, grid.seeds):
+            for layers, tokens, seed in self._combined(grid):
                 yield Rung(_named(layers, tokens, seed), layers, tokens, seed)
 
     def _rungs_taught(self) -> Iterator[Rung]:
         for grid in self.taught:
-            of = product(grid.layers, grid.tokens, grid.seeds, grid.teachers)
-            for layers, tokens, seed, teacher in of:
+            for (layers, tokens, seed), teacher in product(self._combined(grid), grid.teachers):
                 name = f"{_named(layers, tokens, seed)}-of-{teacher}"
                 yield Rung(name, layers, tokens, seed, teacher)
+
+    def _combined(self, grid: GridConfig) -> Iterator[tuple[int, float, int]]:
+        for layers in grid.layers:
+            lengths = grid.lengths(self.models.of(layers))
+            for tokens, seed in product(lengths, grid.seeds):
+                yield layers, tokens, seed
 
     @property
     def groups(self) -> list[tuple[Rung, ...]]:

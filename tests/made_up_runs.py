@@ -1,15 +1,12 @@
 """Runs drawn from the published laws, in designs like those of Busbridge et al. 2025."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from distil_jax.scaling.designs import (
-    equal_compute,
-    fixed_ratios,
-    students_of_equal_compute,
-    teachers_of_equal_compute,
-)
+from distil_jax.scaling.bill import Flops
 from distil_jax.scaling.fitting.runs import Runs
 from distil_jax.scaling.language_models import APPLE
 from distil_jax.scaling.laws import DISTILLATION, GAMMA
@@ -17,6 +14,7 @@ from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS, TEACHER_LOSS
 from distil_jax.scaling.laws.published import APPLE_DISTILLATION, APPLE_SUPERVISED
 
 NOISE = 0.003
+_RATIO = 20.0  # tokens a parameter of a teacher trained about as well as its compute allows
 # Numbers of layers of the paper's models: parameters are 12 layers^3 128^2, and some norm gains.
 _LAYERS = (8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 24, 26, 28, 30, 32, 34, 36, 38, 40)
 SIZES = np.array([12.0 * layers**3 * 128**2 for layers in _LAYERS])
@@ -67,3 +65,48 @@ def noisy(loss: np.ndarray, seed: int | None) -> np.ndarray:
     if seed is None:
         return loss
     return loss * np.exp(NOISE * np.random.default_rng(seed).standard_normal(len(loss)))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A student of `size` parameters and `tokens`, and its teacher; None: it learns alone."""
+
+    size: float
+    tokens: float
+    teacher_size: float | None = None
+    teacher_tokens: float | None = None
+
+
+def equal_compute(
+    sizes: Iterable[float],
+    budgets: Iterable[float],
+    flops: Flops,
+    ratios: tuple[float, float] = (1.0, 1000.0),
+) -> list[tuple[float, float]]:
+    """Sizes and tokens that take a budget, of so many tokens a parameter: IsoFLOP profiles."""
+    pairs = [(size, budget / (3 * flops(size))) for budget, size in product(budgets, sizes)]
+    low, high = ratios
+    return [(size, tokens) for size, tokens in pairs if low <= tokens / size <= high]
+
+
+def students_of_equal_compute(
+    teachers: Iterable[float], students: Sequence[tuple[float, float]]
+) -> list[Run]:
+    """Design 1: teachers of one ratio; students on IsoFLOP profiles."""
+    return [Run(n, d, t, _RATIO * t) for t, (n, d) in product(teachers, students)]
+
+
+def teachers_of_equal_compute(
+    students: Iterable[float], teachers: Sequence[tuple[float, float]]
+) -> list[Run]:
+    """Design 2: teachers on IsoFLOP profiles; students of one ratio."""
+    return [Run(s, _RATIO * s, n, d) for s, (n, d) in product(students, teachers)]
+
+
+def fixed_ratios(
+    teachers: Iterable[float],
+    students: Iterable[float],
+    ratios: Iterable[float] = (20, 40, 80, 160, 320),
+) -> list[Run]:
+    """Design 3: both of fixed ratios, the students of several."""
+    return [Run(s, r * s, t, _RATIO * t) for t, s, r in product(teachers, students, ratios)]

@@ -9,13 +9,16 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, field_validator
 
-from distil_jax.config import load_config
+from distil_jax.config import RunConfig, load_config
 from distil_jax.config_file import at_key, dump_config, read_config_file
 from distil_jax.errors import ConfigError, UserError
+from distil_jax.ladder_config import LadderConfig
 from distil_jax.settings import Settings
 
 REPOSITORY = Path(__file__).parent.parent
 CONFIGS = sorted(REPOSITORY.glob("configs/*.yaml"))
+LADDERS = [path for path in CONFIGS if path.stem.startswith("scaling_ladder")]
+RUNS = [path for path in CONFIGS if path not in LADDERS]
 
 
 class Corpus(Settings):
@@ -234,12 +237,13 @@ def test_configs_are_what_their_golden_files_say(path: Path):
     UPDATE_GOLDEN=1 writes the files anew.
     """
     golden = REPOSITORY / "tests" / "golden" / path.name
-    config = load_config(path)
+    kind = LadderConfig if path in LADDERS else RunConfig
+    config = read_config_file(kind, path)
     if os.environ.get("UPDATE_GOLDEN"):
         golden.parent.mkdir(exist_ok=True)
         golden.write_text(dump_config(config), encoding="utf-8")
     assert dump_config(config) == golden.read_text(encoding="utf-8")
-    assert load_config(golden) == config
+    assert read_config_file(kind, golden) == config
 
 
 def test_no_golden_file_is_left_of_a_config_that_went():
@@ -249,19 +253,19 @@ def test_no_golden_file_is_left_of_a_config_that_went():
 
 def test_an_objective_stands_in_a_recipe_once():
     with pytest.raises(ConfigError, match=r"objectives: got .*kl stands there twice"):
-        load_config(CONFIGS[0], ["objectives.0.name=kl"])
+        load_config(RUNS[0], ["objectives.0.name=kl"])
 
 
 def test_a_format_of_the_export_is_listed_once():
     with pytest.raises(ConfigError, match=r"export.formats: got .*a format stands there twice"):
-        load_config(CONFIGS[0], ["export.formats=[ggml, ggml]"])
+        load_config(RUNS[0], ["export.formats=[ggml, ggml]"])
 
 
 def test_a_run_has_one_student_or_several_with_names():
-    one = load_config(CONFIGS[0])
+    one = load_config(RUNS[0])
     assert one.named_students == {"student": one.student}
     changes = ["student=null", "students={small: {decoder_layers: 1}, large: {decoder_layers: 4}}"]
-    several = load_config(CONFIGS[0], changes)
+    several = load_config(RUNS[0], changes)
     assert {n: s.decoder_layers for n, s in several.named_students.items()} == {
         "small": 1,
         "large": 4,
@@ -280,10 +284,10 @@ def test_a_run_has_one_student_or_several_with_names():
 )
 def test_mistaken_students_are_told(changes, message):
     with pytest.raises(ConfigError, match=message):
-        load_config(CONFIGS[0], changes)
+        load_config(RUNS[0], changes)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
 def test_a_mistaken_run_is_told_all_its_mistakes(path: Path):
     """Through the command line: no traceback, exit 2, each mistake by its key's full path."""
     wrong = {

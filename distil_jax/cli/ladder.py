@@ -1,6 +1,6 @@
 """The verb `ladder`: the runs that a scaling law is fitted to."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,11 +11,17 @@ verbs = typer.Typer()
 
 
 @verbs.command(
-    epilog="Example: distil-jax ladder ladder.yaml train.batch_size=32; "
-    "then distil-jax fit RUN_DIR --law distillation"
+    epilog="Example: distil-jax ladder configs/scaling_ladder.yaml 'text=[books, wiki.txt]'; "
+    "then distil-jax fit runs/scaling_ladder --law distillation"
 )
 def ladder(
-    config: Config, overrides: Overrides = None, as_json: AsJson = False, debug: Debug = False
+    config: Config,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say which runs there would be, and their operations.")
+    ] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Train a ladder of language models, alone and with teachers, and write a table of them."""
 
@@ -24,8 +30,9 @@ def ladder(
         from distil_jax.ladder_config import LadderConfig
 
         loaded = read_config_file(LadderConfig, config, overrides or [])
-        from distil_jax.pipeline.ladder import climb  # after the config: a mistake answers at once
+        # After the config: a mistake in it answers at once.
+        from distil_jax.pipeline.ladder import climb, planned
 
-        return climb(loaded)
+        return planned(loaded) if dry_run else climb(loaded)
 
     finish(work, as_json, debug)

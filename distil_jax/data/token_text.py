@@ -3,6 +3,7 @@
 b sequences, t tokens a sequence.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from distil_jax.errors import UserError
 from distil_jax.run import atomic_path, fingerprint
+
+log = logging.getLogger(__name__)
 
 Part = Literal["teacher", "student", "validation"]
 PARTS: tuple[Part, ...] = ("teacher", "student", "validation")
@@ -143,10 +146,17 @@ def _files(paths: Sequence[str]) -> list[Path]:
 
 
 def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8: {error}. Convert it, or leave it out.") from None
+    """UTF-8, or else what older files on the web mostly are."""
+    for encoding in ("utf-8-sig", "cp1252"):
+        try:
+            text = path.read_text(encoding=encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            if encoding == "cp1252":
+                log.warning("%s is not UTF-8: read as Windows-1252 (Latin-1)", path)
+            return text
+    raise UserError(f"{path} is no plain text: neither UTF-8 nor Windows-1252. Leave it out.")
 
 
 def _blocks(text: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from distil_jax.data.audio import MAX_SECONDS
 from distil_jax.labelling.alignment.aligner import TokenTimes
-from distil_jax.labelling.alignment.words import TokenTime, timed_words
+from distil_jax.labelling.alignment.words import timed_words
 from distil_jax.longform.overlap import Tokens, merge_tokens
 from distil_jax.longform.transcript import Segment
 from distil_jax.models.vocabulary import Vocabulary
@@ -50,7 +50,7 @@ class Merge:
         names, closed = self._vocabulary, []
         self._offset -= stride.left
         times, (first, last) = _Times(tokens, names.first_timestamp), self._bounds(tokens, stride)
-        known = _token_times(timed, self._offset) if timed else None
+        known = timed.since(self._offset) if timed else None
         text = Tokens([], [])
         for place, token in enumerate(tokens):
             if token < names.end:
@@ -100,14 +100,6 @@ class Merge:
                 break
             last = token
         return stride.left / _STEP + zero, last
-
-
-def _token_times(timed: TokenTimes, offset: float) -> list[TokenTime]:
-    """From the beginning of the recording; a token begins where the one before ends."""
-    ends = [round(end + offset, 2) for end in timed.ends.tolist()]
-    starts = [round(offset, 2), *ends][: len(ends)]
-    probabilities = timed.probabilities.tolist()
-    return [TokenTime(*each) for each in zip(starts, ends, probabilities, strict=True)]
 
 
 class _Times:

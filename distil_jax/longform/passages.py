@@ -12,7 +12,7 @@ from distil_jax.data.speech import Clip
 from distil_jax.labelling.decoding import PADDING
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.longform.stream import Sound
-from distil_jax.models.log_mel import CLIP_SAMPLES, MARGIN, Excerpt, loudest
+from distil_jax.models.log_mel import CLIP_SAMPLES, HOP, MARGIN, Excerpt, loudest
 
 _loudest = jax.jit(loudest, static_argnames="n_mels")
 
@@ -28,6 +28,13 @@ class Passage(Clip):
     frames: int
     loudest: float
     previous: list[int]
+
+    @property
+    def alone(self) -> Clip:
+        """What lies in its frames, as a clip of its own."""
+        given = {f.name: getattr(self, f.name) for f in fields(Clip)}
+        sound = self.samples[MARGIN : MARGIN + self.frames * HOP]
+        return Clip(**{**given, "samples": sound})
 
 
 @dataclass(frozen=True, eq=False)

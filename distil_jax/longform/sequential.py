@@ -13,12 +13,13 @@ from itertools import islice
 from distil_jax.data.audio import SAMPLE_RATE, BadAudio
 from distil_jax.data.audio_stream import audio_blocks
 from distil_jax.data.quarantine import Quarantine
+from distil_jax.labelling.alignment.aligner import Aligner, TokenTimes
 from distil_jax.labelling.label import Label
 from distil_jax.labelling.order import in_order
 from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.longform.passages import Passage, PassageTranscriber
 from distil_jax.longform.stream import Extent, Stream, survey
-from distil_jax.longform.timestamps import FRAME_SECONDS, as_prompt, split
+from distil_jax.longform.timestamps import FRAME_SECONDS, as_prompt, split, with_words
 from distil_jax.longform.transcript import Recording, Segment, Transcript
 from distil_jax.models.log_mel import FRAMES
 
@@ -36,6 +37,7 @@ def transcribe_sequential(
     quarantine: Quarantine,
     condition_on_previous: bool = False,
     heard: Heard = lambda recording, seconds: None,
+    aligner: Aligner | None = None,
 ) -> Iterator[Transcript]:
     """Transcripts of recordings of any length, in their order; what cannot be read is set aside.
 
@@ -51,9 +53,11 @@ def transcribe_sequential(
             and style to stay, and lets a text that repeats itself do so for longer (which is why
             transformers leaves it off, and this does).
         heard: is told how many seconds more of a recording were transcribed.
+        aligner: of the same model; with it segments have words. It hears each window by itself.
     """
     passages = PassageTranscriber.of(transcriber, condition_on_previous)
-    return transcribe_passages(passages, params, recordings, quarantine, heard)
+    timed = aligner.of(passages) if aligner else None
+    return transcribe_passages(passages, params, recordings, quarantine, heard, timed)
 
 
 def transcribe_passages(
@@ -62,9 +66,10 @@ def transcribe_passages(
     recordings: Iterable[Recording],
     quarantine: Quarantine,
     heard: Heard,
+    aligner: Aligner | None = None,
 ) -> Iterator[Transcript]:
     """`transcribe_sequential` with what decodes its windows."""
-    done = in_order(_in_turns(transcriber, params, recordings, quarantine, heard))
+    done = in_order(_in_turns(transcriber, params, recordings, quarantine, heard, aligner))
     return (transcript for transcript in done if transcript)
 
 
@@ -74,6 +79,7 @@ def _in_turns(
     recordings: Iterable[Recording],
     quarantine: Quarantine,
     heard: Heard,
+    aligner: Aligner | None,
 ) -> Iterator[tuple[int, Transcript | None]]:
     """Numbers of recordings, as they are through; without a transcript where one was set aside."""
     waiting = enumerate(recordings)
@@ -95,11 +101,25 @@ def _in_turns(
                     yield number, None
                 else:
                     passages.append((number, passage))
-            for number, (_, label) in transcriber.label(params, passages):
+            labels = transcriber.label(params, passages)
+            for number, label, times in _timed(aligner, params, labels):
                 each = under_way[number]
-                heard(each.recording, each.take(label))
+                heard(each.recording, each.take(label, times))
                 if each.is_through:
                     yield number, under_way.pop(number).transcript()
+
+
+def _timed(
+    aligner: Aligner | None, params: dict, labels: Iterable[tuple[int, tuple[Passage, Label]]]
+) -> Iterator[tuple[int, Label, TokenTimes | None]]:
+    """Labels by number, with their tokens' times where they are wanted."""
+    if aligner is None:
+        yield from ((number, label, None) for number, (_, label) in labels)
+        return
+    given = list(labels)
+    pairs = [(passage.alone, label) for _, (passage, label) in given]
+    for (number, _), (_, label, times) in zip(given, aligner.labels(params, pairs), strict=True):
+        yield number, label, times
 
 
 def _passage(each: "_UnderWay") -> Passage | BadAudio:
@@ -144,7 +164,7 @@ class _UnderWay:
             previous=[] if self._leads_astray else self._previous,
         )
 
-    def take(self, label: Label) -> float:
+    def take(self, label: Label, times: TokenTimes | None = None) -> float:
         """What became of the passage; -> by how many seconds more the recording was heard."""
         limits, names = self._transcriber.config.fallback, self._transcriber.vocabulary
         left = self._extent.frames - self._seek
@@ -152,6 +172,9 @@ class _UnderWay:
         if not (limits and label.is_silence(limits)):
             tokens = label.tokens[: len(label.tokens) - label.ended]
             segments, frames = split(tokens, self._seek, frames, names)
+            if times is not None:
+                since = times.since(self._seek * FRAME_SECONDS)
+                segments = with_words(segments, since, names, label.language)
         self._seek += frames
         self._segments += segments
         text = [*self._previous, *(token for each in segments for token in as_prompt(each, names))]

@@ -5,10 +5,12 @@ models/whisper/generation_whisper.py), to which tests/longform/test_timestamps.p
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
+from distil_jax.labelling.alignment.words import TokenTime, timed_words
 from distil_jax.longform.transcript import Segment
 from distil_jax.models.vocabulary import Vocabulary
 
@@ -53,6 +55,23 @@ def split(
         closing = part[-1] if ends_single or cut != cuts[-1] else part[-2]
         segments.append(segment(part, part[0] - zero, closing - zero))
     return segments, frames if ends_single else _STEP * (tokens[cuts[-1] - 2] - zero)
+
+
+def with_words(
+    segments: Sequence[Segment],
+    times: Sequence[TokenTime],
+    vocabulary: Vocabulary,
+    language: str | None,
+) -> list[Segment]:
+    """The segments of `split`, with their words. times: of the window's tokens, at least theirs."""
+    timed, first = [], 0
+    for segment in segments:
+        own = zip(segment.tokens, times[first : first + len(segment.tokens)], strict=True)
+        spoken = [(token, time) for token, time in own if token < vocabulary.end]
+        ids, known = [token for token, _ in spoken], [time for _, time in spoken]
+        timed.append(replace(segment, words=timed_words(vocabulary, ids, known, language)))
+        first += len(segment.tokens)
+    return timed
 
 
 def _last_step(frames: int) -> int:

@@ -23,9 +23,10 @@ def transcribe(
 ) -> Iterator[Transcript]:
     """Transcripts in the order of the recordings; arguments as of the algorithms.
 
-    aligner: for the times of words, which the chunked algorithm alone finds.
+    aligner: for the times of words.
     """
     given = transcriber, params, recordings, quarantine
     if config.algorithm == "sequential":
-        return transcribe_sequential(*given, bool(config.condition_on_previous), heard)
+        before = bool(config.condition_on_previous)
+        return transcribe_sequential(*given, before, heard, aligner)
     return transcribe_chunked(*given, config.chunk_seconds or MAX_SECONDS, heard, aligner)

@@ -11,7 +11,7 @@ from distil_jax.errors import UserError
 from distil_jax.progress import progress
 from distil_jax.scaling.charts import fits
 from distil_jax.scaling.fitted import FittedLaw
-from distil_jax.scaling.fitting import selection
+from distil_jax.scaling.fitting import held_out
 from distil_jax.scaling.fitting.bootstrap import bootstrap, bootstrap_both
 from distil_jax.scaling.fitting.checks import check_runs, outliers
 from distil_jax.scaling.fitting.fit import Fit, fit
@@ -68,7 +68,8 @@ def _fit_one(law: Law, table: Table, options: FitOptions, done: Done) -> FittedL
     found = _search(law, runs, options, done)
     sampled = bootstrap(found, options.draws, options.seed)
     done()
-    tested = _held_out(found, options, alone.words["teacher"], done)
+    tested = _tested(found, options, alone.words["teacher"])
+    done()
     taught = len(table.rows) - len(alone.rows)
     left_out = [f"{taught} runs with a teacher_loss left out"] if taught else []
     notes = [*table.notes, *left_out, *_notes(found, alone)]
@@ -86,13 +87,16 @@ def _fit_both(law: Law, table: Table, options: FitOptions, done: Done) -> Fitted
     found = _search(law, students.with_column(SUPERVISED_LOSS, said), options, done)
     first, second = bootstrap_both(supervised, found, options.draws, options.seed)
     done()
-    tested = _held_out(found, options, of_teachers.words["teacher"], done)
+    told_alone, tested = _both_tested(supervised, found, options, of_teachers.words["teacher"])
+    done()
     return FittedLaw.of(
         second,
         _profiled(found, options),
         held_out=tested,
         notes=[*table.notes, *_notes(found, of_teachers)],
-        supervised=FittedLaw.of(first, notes=_notes(supervised, table.where(~taught))),
+        supervised=FittedLaw.of(
+            first, held_out=told_alone, notes=_notes(supervised, table.where(~taught))
+        ),
     )
 
 
@@ -153,31 +157,44 @@ def _notes(found: Fit, table: Table) -> list[str]:
     return told
 
 
-def _held_out(
-    found: Fit, options: FitOptions, teachers: np.ndarray, done: Done
-) -> list[selection.HeldOut]:
+def _tested(found: Fit, options: FitOptions, teachers: np.ndarray) -> list[held_out.HeldOut]:
     if not options.held_out:
         return []
-    tested = selection.held_out(
-        found.law,
-        found.runs,
-        _splits(found.runs, teachers),
-        options.loss,
-        options.starts,
-        draws=min(options.draws, _HELD_OUT_DRAWS),
-    )
-    done()
-    return tested
+    splits = _splits(found.runs.columns, found.runs.loss, _together(teachers))
+    return held_out.held_out(found.law, found.runs, splits, *_how(options))
 
 
-def _splits(runs: Runs, teachers: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+def _both_tested(
+    supervised: Fit, found: Fit, options: FitOptions, teachers: np.ndarray
+) -> tuple[list[held_out.HeldOut], list[held_out.HeldOut]]:
+    """What is held out is taken from the runs of both laws: neither sees it."""
+    if not options.held_out:
+        return [], []
+    alone, students = supervised.runs, found.runs
+    columns = {n: np.concatenate([alone.columns[n], students.columns[n]]) for n in ("N", "D")}
+    named = np.concatenate([np.full(len(alone.loss), ""), _together(teachers)])
+    splits = _splits(columns, np.concatenate([alone.loss, students.loss]), named)
+    return held_out.held_out_of_both(alone, students, splits, *_how(options))
+
+
+def _together(teachers: np.ndarray) -> np.ndarray:
+    """Of each run, the teacher with whose others it is held out; "" where that is not known."""
+    return teachers.astype(str) if _clustered(teachers) else np.full(len(teachers), "")
+
+
+def _how(options: FitOptions) -> tuple[FitLoss, int, int]:
+    return options.loss, options.starts, min(options.draws, _HELD_OUT_DRAWS)
+
+
+def _splits(
+    columns: Mapping[str, np.ndarray], loss: np.ndarray, teachers: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
     """Weaker runs to predict stronger ones; and where teachers are named, each of them once."""
-    size, tokens = runs.columns["N"], runs.columns["D"]
-    yield from selection.rollouts("compute", size * tokens)
-    yield from selection.rollouts("size", size, (0.8,))
-    yield from selection.weak_to_strong(runs.loss)
-    if _clustered(teachers):
-        yield from selection.leave_one_out("teacher", np.array(teachers, str))
+    size, tokens = columns["N"], columns["D"]
+    yield from held_out.rollouts("compute", size * tokens)
+    yield from held_out.rollouts("size", size, (0.8,))
+    yield from held_out.weak_to_strong(loss)
+    yield from held_out.leave_one_out("teacher", teachers)
 
 
 def described(found: FittedLaw) -> dict[str, Any]:
@@ -199,10 +216,16 @@ def described(found: FittedLaw) -> dict[str, Any]:
         ],
         "search": found.search.model_dump(),
         "criteria": asdict(found.criteria),
-        "held_out": [asdict(each) for each in found.held_out],
+        "held_out": [_summary(each) for each in found.held_out],
         "notes": [*found.notes, *_untold(found)],
     }
     return {**shown, "supervised": described(found.supervised)} if found.supervised else shown
+
+
+def _summary(each: held_out.HeldOut) -> dict[str, Any]:
+    """Without the single runs."""
+    single = ("observed", "predicted", "intervals")
+    return {name: value for name, value in vars(each).items() if name not in single}
 
 
 def _untold(found: FittedLaw) -> list[str]:

@@ -16,9 +16,6 @@ from shutil import rmtree
 from typing import Any
 
 import jax
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 from jax.sharding import Mesh
 from safetensors.numpy import save_file
 
@@ -33,7 +30,7 @@ from distil_jax.models import language_model
 from distil_jax.models.layers import Compute
 from distil_jax.models.safetensors_files import read_tensors
 from distil_jax.models.state_dict import from_state_dict, to_state_dict
-from distil_jax.pipeline.ladder_rows import row_of
+from distil_jax.pipeline.ladder_rows import row_of, write_rows
 from distil_jax.pipeline.session import compute_dtype
 from distil_jax.progress import clock
 from distil_jax.run import atomic_path, fingerprint, read_json, read_jsonl, write_json, write_text
@@ -70,6 +67,22 @@ def climb(config: LadderConfig) -> dict[str, Any]:
         ladder.make(group)
         ladder.write_table()  # what is there can be fitted before the rest is
     return ladder.write_table()
+
+
+def planned(config: LadderConfig) -> dict[str, Any]:
+    """What `climb` would make: groups of runs, with the operations of their training."""
+    ladder = Ladder(config)
+    groups = [
+        {
+            "runs": ", ".join(rung.name for rung in group),
+            "steps": config.steps(group[0]),
+            "flops": ladder.flops(group),
+            "made": all((ladder.folder(rung) / "run.json").exists() for rung in group),
+        }
+        for group in config.groups
+    ]
+    flops = sum(each["flops"] for each in groups)
+    return {"groups": groups, "runs": len(config.rungs), "flops": flops}
 
 
 @dataclass(eq=False)
@@ -122,8 +135,9 @@ class Ladder:
         def forward(layers: int) -> float:
             return language_model.flops(self.config.models.of(layers), context).forward
 
-        teachers = {self.rung(rung.teacher).layers for rung in group if rung.teacher}
-        a_sequence = 3 * len(group) * forward(group[0].layers) + sum(map(forward, teachers))
+        teachers = {rung.teacher for rung in group if rung.teacher}
+        heard = sum(forward(self.rung(name).layers) for name in teachers)
+        a_sequence = 3 * len(group) * forward(group[0].layers) + heard
         return a_sequence * self.config.steps(group[0]) * self.config.train.batch_size
 
     def rung(self, name: str) -> Rung:
@@ -217,13 +231,13 @@ class Ladder:
         }
 
     def write_table(self) -> dict[str, Any]:
-        """All runs that are done, as `fit` reads them; -> what to print."""
+        """All runs that are done, as `fit` reads them, and a chart; -> what to print."""
         rows = [row for rung in self.config.rungs if (row := self.row(rung))]
-        table = pa.Table.from_pylist(rows)
-        folder = self.config.folder
-        with atomic_path(folder / "runs.parquet") as path:
-            pyarrow.parquet.write_table(table, path)
-        with atomic_path(folder / "runs.csv") as path:
-            pyarrow.csv.write_csv(table, path)
+        write_rows(rows, self.config.folder)
         losses = {row["run_id"]: round(row["loss"], 4) for row in rows}
-        return {"runs": len(rows), "losses": losses, "table": str(folder / "runs.parquet")}
+        return {
+            "runs": len(rows),
+            "losses": losses,
+            "table": str(self.config.folder / "runs.parquet"),
+            "chart": str(self.config.folder / "runs.png"),
+        }

@@ -1,13 +1,19 @@
 """What a ladder writes down of a run: a row that scaling laws are fitted to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 
 from distil_jax import __version__
 from distil_jax.ladder_config import Rung
 from distil_jax.models import language_model
+from distil_jax.run import atomic_path
+from distil_jax.scaling.charts.rungs import write_rungs
 
 if TYPE_CHECKING:
     from distil_jax.pipeline.ladder import Ladder
@@ -83,3 +89,13 @@ def row_of(
         "version": __version__,
         "schema_version": _SCHEMA,
     }
+
+
+def write_rows(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """As tables that `fit` reads (runs.parquet, runs.csv), and as a chart (runs.png)."""
+    table = pa.Table.from_pylist(list(rows))
+    with atomic_path(folder / "runs.parquet") as path:
+        pyarrow.parquet.write_table(table, path)
+    with atomic_path(folder / "runs.csv") as path:
+        pyarrow.csv.write_csv(table, path)
+    write_rungs(rows, folder / "runs.png")

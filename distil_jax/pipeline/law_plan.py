@@ -109,7 +109,8 @@ def plan_by_law(law: str, question: Question) -> dict[str, Any]:
         best = min(open_, key=lambda choice: choice.loss)
         found["next_runs"] = next_runs(believed, best, question.next_runs)
     if question.plots is not None:
-        plans.write_charts(planner, open_[0], question.plots)
+        drawn = believed.drawn_planners(planner)
+        plans.write_charts(planner, open_[0], question.plots, drawn)
     spent = [3 * question.flops(question.size) * each for each in believed.students.ranges["D"]]
     between = (1e18, 1e27) if question.extrapolate else (spent[0], spent[1])
     found["break_even_compute"] = break_even(planner, question.size, BEST_CASE, between)

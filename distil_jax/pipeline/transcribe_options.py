@@ -45,7 +45,11 @@ class TranscribeOptions:
             raise ConfigError(f"long form: {told}") from None
 
     def __post_init__(self) -> None:
-        self._check_sequential()
+        if self.timestamps is False and self.long_form.algorithm == "sequential":
+            raise ConfigError(
+                "--no-timestamps: --long-form sequential finds its way by them; leave one of the "
+                "two out"
+            )
         unknown = [form for form in self.formats if form not in FORMATS]
         if unknown:
             raise ConfigError(f"--format {unknown[0]}: expected some of {', '.join(FORMATS)}")
@@ -59,19 +63,6 @@ class TranscribeOptions:
         if self.timestamps is False and subtitles:
             raise ConfigError(
                 f"--no-timestamps: {min(subtitles)} is made of times; leave one of the two out"
-            )
-
-    def _check_sequential(self) -> None:
-        if self.long_form.algorithm != "sequential":
-            return
-        if self.timestamps is False:
-            raise ConfigError(
-                "--no-timestamps: --long-form sequential finds its way by them; leave one of the "
-                "two out"
-            )
-        if self.words:
-            raise ConfigError(
-                "--words: words are timed with --long-form chunked alone; leave one of the two out"
             )
 
     def outputs(self) -> Outputs | None:

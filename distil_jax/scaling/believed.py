@@ -1,6 +1,6 @@
 """Plans by a law from a file: kept to where its runs are, and with intervals by its draws."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -64,6 +64,15 @@ class Believed:
             teacher_loss=self.students.ranges[TEACHER_LOSS][0],
         )
         return self.planner.limited(**vars(limits))
+
+    def drawn_planners(self, planner: Planner, most: int = 12) -> list[Planner]:
+        """The same planner by the coefficients of some of the draws."""
+        law, every = planner.supervised_law, max(1, len(self.drawn) // most)
+        pairs = zip(self.drawn_alone[::every], self.drawn[::every], strict=True)
+        return [
+            replace(planner, supervised=law.named(alone), distillation=DISTILLATION.named(taught))
+            for alone, taught in list(pairs)[:most]
+        ]
 
     def outside(self, choice: Choice) -> str:
         """How far a choice is from the runs, in words; empty where it is among them."""

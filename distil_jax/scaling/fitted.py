@@ -11,9 +11,10 @@ from distil_jax.errors import UserError
 from distil_jax.run import write_text
 from distil_jax.scaling.domain import Domain
 from distil_jax.scaling.fitting.bootstrap import Sampled
+from distil_jax.scaling.fitting.held_out import HeldOut
 from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.fitting.profile import Profile, profiles
-from distil_jax.scaling.fitting.selection import Criteria, HeldOut, criteria
+from distil_jax.scaling.fitting.selection import Criteria, criteria
 from distil_jax.scaling.laws import law_named
 from distil_jax.settings import Settings
 

@@ -9,7 +9,6 @@ import numpy as np
 from distil_jax.errors import UserError
 from distil_jax.scaling.believed import Believed
 from distil_jax.scaling.bill import INFERENCE
-from distil_jax.scaling.designs import most_telling
 from distil_jax.scaling.domain import PER_PARAMETER
 from distil_jax.scaling.planner import Choice
 
@@ -67,3 +66,30 @@ def _candidates(believed: Believed) -> list[Choice]:
             student = planner.with_teacher(size, tokens, INFERENCE, (teacher, 0.0, heard))
             found.append(replace(student, teacher_tokens=None))  # its loss is measured, not fitted
     return [each for each in found if not believed.outside(each)]
+
+
+def most_telling(
+    asked: np.ndarray, seen: np.ndarray, noise: float, costs: np.ndarray, budget: float
+) -> list[tuple[int, float]]:
+    """Which of m candidates to run, one after the other, and the asked number's spread after each.
+
+    asked [b], seen [b, m]: by each draw of a law, the number that is asked for and what every
+    candidate would measure, both as logarithms; noise: the standard deviation of a measurement.
+    Each run is the one of the largest fall of the asked variance for its cost, by Bayes' rule for
+    what is jointly normal, among those that the rest of the budget pays; none twice, as a repeated
+    run tells of its seed alone. Chaloner and Verdinelli 1995: Bayesian c-optimal design.
+    """
+    spread = np.cov(np.column_stack([asked, seen]), rowvar=False)
+    chosen: list[tuple[int, float]] = []
+    left = np.ones(len(costs), bool)
+    while True:
+        told = np.diag(spread)[1:] + noise**2
+        falls = spread[0, 1:] ** 2 / told
+        open_ = left & (costs <= budget)
+        if not open_.any() or falls[open_].max() <= 1e-9 * spread[0, 0]:
+            return chosen
+        best = int(np.argmax(np.where(open_, falls / costs, -np.inf)))
+        column = spread[:, 1 + best]
+        spread = spread - np.outer(column, column) / told[best]
+        budget, left[best] = budget - costs[best], False
+        chosen.append((best, float(np.sqrt(max(spread[0, 0], 0.0)))))

@@ -44,12 +44,23 @@ def test_tokens_say_the_text(tmp_path):
 def test_bad_text_is_told(tmp_path):
     with pytest.raises(UserError, match=r"a folder without \.txt files"):
         prepare(tmp_path, [str(tmp_path)], 300)
-    (tmp_path / "bad.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match=r"bad\.txt is not UTF-8"):
-        prepare(tmp_path, [str(tmp_path)], 300)
+    for bad in ("in two bytes".encode("utf-16"), b"\x00\x01\x02", b"\x81\x8d"):
+        (tmp_path / "bad.txt").write_bytes(bad)
+        with pytest.raises(UserError, match=r"bad\.txt is no plain text: neither UTF-8 nor Win"):
+            prepare(tmp_path, [str(tmp_path)], 300)
     (tmp_path / "bad.txt").write_text("short")
     with pytest.raises(UserError, match="the text is too short: 5 characters"):
         prepare(tmp_path, [str(tmp_path)], 300)
+
+
+def test_older_encodings_are_read_and_told(tmp_path, caplog):
+    for name, encoding in (("new", "utf-8"), ("marked", "utf-8-sig"), ("old", "latin-1")):
+        (tmp_path / f"{name}.txt").write_bytes(("déjà vu\n" * 9000).encode(encoding))
+    said = [prepare(tmp_path / n, [str(tmp_path / f"{n}.txt")], 300) for n in ("new", "marked")]
+    assert not caplog.records
+    said.append(prepare(tmp_path / "old", [str(tmp_path / "old.txt")], 300))
+    assert len({each.id for each in said}) == 1
+    assert "old.txt is not UTF-8: read as Windows-1252" in caplog.text
 
 
 def test_an_epoch_has_every_window_once():

@@ -14,6 +14,9 @@ import soundfile
 
 from distil_jax.data.audio import SAMPLE_RATE
 from distil_jax.data.quarantine import Quarantine
+from distil_jax.data.speech import Clip
+from distil_jax.labelling.alignment.aligner import TokenTimes
+from distil_jax.labelling.alignment.words import Word
 from distil_jax.labelling.label import Label
 from distil_jax.labelling.settings import FallbackConfig
 from distil_jax.longform.passages import Passage
@@ -52,7 +55,7 @@ class Reads:
     batches: list[list[Passage]] = field(default_factory=list)
 
     vocabulary = SimpleNamespace(
-        first_timestamp=ZERO, decode=lambda ids: "".join(f" {i}" for i in ids if i < ZERO)
+        first_timestamp=ZERO, end=END, decode=lambda ids: "".join(f" {i}" for i in ids if i < ZERO)
     )
 
     @property
@@ -85,9 +88,11 @@ def transcripts(
     transcriber: Reads,
     recordings: list[Recording],
     heard: Callable[[Recording, float], None] = lambda recording, seconds: None,
+    aligner: Any = None,
 ) -> tuple[list[Transcript], list[dict]]:
     quarantine, given = Quarantine(None), iter(recordings)
-    found = transcribe_passages(transcriber, {}, given, quarantine, heard)  # pyright: ignore[reportArgumentType]
+    asked: Any = transcriber
+    found = transcribe_passages(asked, {}, given, quarantine, heard, aligner)
     return list(found), quarantine.rows
 
 
@@ -118,6 +123,26 @@ def test_every_second_is_heard_in_a_whole_segment(tmp_path):
         assert [(s.start, s.end, words(s.tokens)) for s in each.segments] == segments_of(n)
     assert heard == {f"{n}.wav": pytest.approx(n) for n in lengths}
     assert aside == []
+
+
+class Aligns:
+    """In place of an Aligner: each word takes the second that it is made of."""
+
+    def labels(self, params: dict, pairs: Iterable[tuple[Clip, Any]]) -> Iterator[Any]:
+        for clip, label in pairs:
+            spoken = np.array([token < END for token in label.tokens])
+            assert len(clip.samples) == SAMPLE_RATE * spoken.sum()
+            yield clip, label, TokenTimes(np.cumsum(spoken), np.where(spoken, 0.5, 0.0))
+
+
+def test_words_have_the_times_of_their_windows(tmp_path):
+    recordings = [write(tmp_path / f"{n}.wav", n) for n in (100, 5)]
+    found, _ = transcripts(Reads(), recordings, aligner=Aligns())
+    for each, n in zip(found, (100, 5), strict=True):
+        heard = [word for segment in each.segments for word in segment.words or []]
+        assert heard == [Word(f" {k}", k - 1, k, 0.5) for k in range(1, n + 1)]
+        for segment in each.segments:
+            assert "".join(word.text for word in segment.words or []) == segment.text
 
 
 def test_a_recording_that_is_through_makes_room_for_the_next(tmp_path):

@@ -20,7 +20,8 @@ from distil_jax.labelling.alignment.heads import find_heads
 from distil_jax.labelling.alignment.words import Word
 from distil_jax.labelling.decoding import Decoding
 from distil_jax.labelling.transcriber import Transcriber
-from distil_jax.longform.chunked import transcribe_chunked
+from distil_jax.longform.settings import LongFormConfig
+from distil_jax.longform.transcribe import transcribe
 from distil_jax.longform.transcript import Recording
 from distil_jax.models.alignment_heads import alignment_heads
 from distil_jax.models.architecture import ModelConfig
@@ -46,12 +47,13 @@ def files(repository: Path) -> list[Path]:
     return sorted((repository / "distil_jax/quickstart/test").glob("*.opus"))[:CLIPS]
 
 
-def ours_of(name: str, paths: list[Path]) -> list[list[Word]]:
+def ours_of(name: str, paths: list[Path], way: Any = "chunked") -> list[list[Word]]:
     transcriber, ours, quarantine = decoding(name), model(name), Quarantine(None)
     aligner = Aligner(transcriber, alignment_heads(ours.generation_config, ours.config))
     heard = [Recording("a", path.name, path) for path in paths]
     params = transcriber.place(ours.params)
-    found = transcribe_chunked(transcriber, params, heard, quarantine, aligner=aligner)
+    config = LongFormConfig(algorithm=way)
+    found = transcribe(config, transcriber, params, heard, quarantine, aligner=aligner)
     return [[word for s in each.segments for word in s.words or []] for each in found]
 
 
@@ -92,6 +94,20 @@ def test_words_and_times(name, pipelines, repository):
         f"{np.median(differences):.3f} s, mean {np.mean(differences):.4f} s, most "
         f"{max(differences):.2f} s"
     )
+    assert len(differences) > 60
+    assert np.median(differences) <= 0.02
+
+
+@pytest.mark.slow
+def test_words_of_the_sequential_algorithm():
+    """Of clips of one window, where both ways hear the same."""
+    paths = files(Path(__file__).parents[2])
+    chunked, sequential = (ours_of("tiny.en", paths, way) for way in ("chunked", "sequential"))
+    pairs = [
+        pair for both in zip(chunked, sequential, strict=True) for pair in zip(*both, strict=True)
+    ]
+    differences = [abs(a.end - b.end) for a, b in pairs]
+    assert [a.text for a, _ in pairs] == [b.text for _, b in pairs]
     assert len(differences) > 60
     assert np.median(differences) <= 0.02
 

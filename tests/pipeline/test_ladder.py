@@ -1,6 +1,7 @@
 """A whole ladder of tiny language models: made, killed, extended, read by the fit."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from distil_jax.cli import app
 from distil_jax.config_file import read_config_file
 from distil_jax.errors import ConfigError, UserError
 from distil_jax.ladder_config import LadderConfig
+from distil_jax.models.language_model import shapes
 from distil_jax.pipeline import ladder
 from distil_jax.scaling.fitting.table import read_tables
 from distil_jax.yaml_io import dump_yaml
@@ -70,6 +72,9 @@ def test_every_run_leaves_weights_and_a_row(made):
     config, result = made
     found = rows(config)
     assert result["runs"] == len(found) == 6
+    assert Path(result["chart"]).read_bytes().startswith(b"\x89PNG")
+    planned = ladder.planned(config)
+    assert (planned["runs"], {each["made"] for each in planned["groups"]}) == (6, {True})
     assert list(found) == [rung.name for rung in config.rungs]
     taught, teacher = found["1l-640-of-2l-640"], found["2l-640"]
     assert (taught["D"], taught["steps"]) == (640, 10)
@@ -84,6 +89,26 @@ def test_every_run_leaves_weights_and_a_row(made):
         assert json.loads((folder / "config.json").read_text())["model_type"] == "qwen3"
         assert (folder / "metrics.jsonl").exists()
     assert not list((config.folder / "groups").iterdir())
+
+
+def test_lengths_follow_from_the_models(text, tmp_path):
+    """The paper's designs: fixed ratios, and equal compute."""
+    alone = [{"layers": [1, 2], "ratios": [20.0]}, {"layers": [1, 2], "compute": [2e9]}]
+    config = config_of(text, tmp_path, alone=alone, taught=[])
+    first, second, *equal = config.rungs
+    for rung in (first, second):
+        size = sum(
+            math.prod(shape)
+            for path, shape in shapes(config.models.of(rung.layers)).items()
+            if path[0] not in ("embedding", "head")
+        )
+        assert rung.tokens == pytest.approx(20 * size, rel=5e-3)
+    whole = ladder.Ladder(config)
+    assert [whole.flops((rung,)) for rung in equal] == pytest.approx([2e9, 2e9], rel=0.02)
+    told = ladder.planned(config)
+    assert [each["runs"] for each in told["groups"]] == [rung.name for rung in config.rungs]
+    assert told["flops"] == sum(each["flops"] for each in told["groups"])
+    assert not any(each["made"] for each in told["groups"])
 
 
 @pytest.mark.slow
@@ -171,7 +196,12 @@ def test_a_ladder_may_grow_but_not_change(made, text):
             "got 3l-9; `alone` has",
         ),
         ({"alone": [{"layers": [1, 1], "tokens": [9]}], "taught": []}, "1l-9 stands there twice"),
-        ({"alone": [{"layers": [1], "tokens": [0]}], "taught": []}, "got 0 tokens"),
+        ({"alone": [{"layers": [1], "tokens": [0]}], "taught": []}, "tokens: got 0, expected more"),
+        ({"alone": [{"layers": [1]}], "taught": []}, "got none of tokens, ratios and compute"),
+        (
+            {"alone": [{"layers": [1], "tokens": [9], "ratios": [20]}], "taught": []},
+            "got tokens and ratios of tokens, ratios and compute; expected one",
+        ),
         ({"models": {"vocabulary": 9}}, "256"),
         ({"models": {"aspect": 6, "head_width": 4}}, "aspect 6 is no multiple of head_width 4"),
     ],

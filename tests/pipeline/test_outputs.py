@@ -93,10 +93,6 @@ def test_a_transcript_beside_its_recording_is_spared(tmp_path):
             "--no-timestamps: --long-form sequential finds its way by them",
         ),
         (
-            {"long_form": {"algorithm": "sequential"}, "words": True},
-            "--words: words are timed with --long-form chunked alone",
-        ),
-        (
             {"long_form": {"condition_on_previous": False}},
             "condition_on_previous false: windows of the chunked algorithm .* take the sequential",
         ),

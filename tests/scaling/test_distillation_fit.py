@@ -1,10 +1,13 @@
 """The distillation law fitted to runs drawn from the published one (the spec's A9)."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from distil_jax.scaling.fitting.bootstrap import bootstrap, bootstrap_both
 from distil_jax.scaling.fitting.fit import Fit, fit
+from distil_jax.scaling.fitting.held_out import held_out_of_both, weak_to_strong
 from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.fitting.profile import profiles
 from distil_jax.scaling.laws import DISTILLATION, GAMMA
@@ -74,6 +77,27 @@ def test_both_laws_are_drawn_together():
     assert np.isfinite(second.points).all()
     assert np.std(first.predicted_log(runs.columns), axis=0).min() > 0
     assert not np.allclose(known.points, second.points)
+
+
+def test_neither_law_sees_what_is_held_out():
+    """Whatever became of the stronger half of all runs, it is predicted the same."""
+    alone, (students, _) = supervised_runs()[0], distillation_runs(count=80)
+    [(name, mask)] = weak_to_strong(np.concatenate([alone.loss, students.loss]), (0.5,))
+    splits = [(name, mask)]
+    masks = np.split(mask, [len(alone.loss)])
+    told = held_out_of_both(alone, students, splits, LOSS, STARTS, draws=10)
+    changed = [
+        replace(runs, loss=np.where(weak, runs.loss, 3 * runs.loss))
+        for runs, weak in zip((alone, students), masks, strict=True)
+    ]
+    again = held_out_of_both(changed[0], changed[1], splits, LOSS, STARTS, draws=10)
+    for [first], [second], weak in zip(told, again, masks, strict=True):
+        assert (first.fitted, first.tested) == (weak.sum(), (~weak).sum())
+        assert first.predicted == second.predicted
+        assert first.intervals == second.intervals
+        assert first.mean_error < 0.03
+        assert (first.coverage or 0.0) > 0.4
+        assert second.coverage == 0.0
 
 
 @pytest.mark.very_slow

@@ -8,17 +8,17 @@ from distil_jax.errors import UserError
 from distil_jax.scaling.fitting.bootstrap import bootstrap
 from distil_jax.scaling.fitting.checks import check_runs, outliers
 from distil_jax.scaling.fitting.fit import fit
-from distil_jax.scaling.fitting.loss import FitLoss
-from distil_jax.scaling.fitting.profile import profiles
-from distil_jax.scaling.fitting.runs import Runs
-from distil_jax.scaling.fitting.search import search
-from distil_jax.scaling.fitting.selection import (
-    criteria,
+from distil_jax.scaling.fitting.held_out import (
     held_out,
     leave_one_out,
     rollouts,
     weak_to_strong,
 )
+from distil_jax.scaling.fitting.loss import FitLoss
+from distil_jax.scaling.fitting.profile import profiles
+from distil_jax.scaling.fitting.runs import Runs
+from distil_jax.scaling.fitting.search import search
+from distil_jax.scaling.fitting.selection import criteria
 from distil_jax.scaling.laws import CHINCHILLA, GAMMA
 from distil_jax.scaling.laws.published import APPLE_SUPERVISED, BESIROGLU
 from tests.made_up_runs import supervised_runs
@@ -228,6 +228,13 @@ def test_held_out_runs_are_predicted(fitted):
     assert np.mean([each.coverage or 0.0 for each in tested]) > 0.5
     groups = list(leave_one_out("teacher", (size > np.median(size)).astype(int)))
     assert [name for name, _ in groups] == ["teacher 0", "teacher 1"]
+    named = list(leave_one_out("teacher", np.array(["", "a", "b", "a"])))
+    assert [name for name, _ in named] == ["teacher a", "teacher b"]
+    assert named[0][1].tolist() == [True, False, True, False]
+    for each in tested:
+        errors = np.array(each.predicted) / np.array(each.observed) - 1
+        assert np.abs(errors).mean() == pytest.approx(each.mean_error)
+        assert len(each.intervals) == each.tested
 
 
 def test_too_few_runs_are_told():

@@ -12,13 +12,16 @@ from distil_jax.scaling.charts.fits import iso_flops
 from distil_jax.scaling.fitted import FittedLaw, read_fitted
 from distil_jax.scaling.fitting.bootstrap import bootstrap
 from distil_jax.scaling.fitting.fit import fit
+from distil_jax.scaling.fitting.held_out import HeldOut
 from distil_jax.scaling.fitting.loss import FitLoss
-from distil_jax.scaling.fitting.selection import HeldOut
 from distil_jax.scaling.laws import GAMMA
 from tests.made_up_runs import supervised_runs
 from tests.test_report import assert_self_contained, text_of
 
-HELD_OUT = HeldOut("compute <script>", 60, 13, 0.0123, 0.045, -0.002, 0.9)
+HELD_OUT = HeldOut(
+    *("compute <script>", 60, 2, 0.0123, 0.045, -0.002, 0.9),
+    *((2.1, 2.2), (2.11, 2.18), ((2.0, 2.2), (2.1, 2.3))),
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,7 @@ def test_the_page_of_a_law(law):
     assert f"alpha {fitted.values['alpha']:.4g}" in text
     assert "1.23 4.50 −0.20 90 %" in text
     assert "look at &lt;b&gt;row 7" in text
-    assert html.count("data:image/png;base64,") == 3  # fit, IsoFLOP profiles, pairs
+    assert html.count("data:image/png;base64,") == 4  # fit, held out, IsoFLOP profiles, pairs
     assert "Plans" not in text
 
 

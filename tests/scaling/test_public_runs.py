@@ -8,9 +8,10 @@ import pytest
 
 from distil_jax.scaling.fitting.bootstrap import bootstrap
 from distil_jax.scaling.fitting.fit import fit
+from distil_jax.scaling.fitting.held_out import held_out, rollouts
 from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.fitting.runs import Runs
-from distil_jax.scaling.fitting.selection import criteria, held_out, rollouts
+from distil_jax.scaling.fitting.selection import criteria
 from distil_jax.scaling.laws import CHINCHILLA, GAMMA
 from distil_jax.scaling.laws.published import BESIROGLU, HOFFMANN
 

@@ -52,6 +52,13 @@ def test_several_files_and_both_formats(path, tmp_path):
     np.testing.assert_array_equal(table.numbers["D"], [2e9, 4e9, 2e10])
     np.testing.assert_array_equal(np.isnan(table.numbers["teacher_loss"]), [True, True, False])
     assert table.rows.tolist() == [0, 1, 6]
+    folder = read_tables([tmp_path], COLUMNS)  # in the order of their names
+    np.testing.assert_array_equal(folder.numbers["D"], [2e10, 2e9, 4e9])
+    pq.write_table(pa.table(rows), tmp_path / "runs.parquet")
+    np.testing.assert_array_equal(read_tables([tmp_path], COLUMNS).numbers["D"], [2e10])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty: got a folder without a \.csv or \.parquet file"):
+        read_tables([tmp_path / "empty"], COLUMNS)
 
 
 def test_empty_cells_say_nothing(path):

@@ -15,6 +15,7 @@ import numpy as np
 from distil_jax.data.batch import pad_samples
 from distil_jax.data.speech import Clip
 from distil_jax.labelling.alignment.token_times import ends_by_heads
+from distil_jax.labelling.alignment.words import TokenTime
 from distil_jax.labelling.decoding import Decoding
 from distil_jax.labelling.label import Label
 from distil_jax.mesh import split_batch
@@ -55,6 +56,14 @@ class TokenTimes(NamedTuple):
     ends: np.ndarray
     probabilities: np.ndarray
 
+    def since(self, offset: float) -> list[TokenTime]:
+        """In a recording in which the clip begins at `offset`; a token begins where the one before
+        ends."""
+        ends = [round(end + offset, 2) for end in self.ends.tolist()]
+        starts = [round(offset, 2), *ends][: len(ends)]
+        probabilities = self.probabilities.tolist()
+        return [TokenTime(*each) for each in zip(starts, ends, probabilities, strict=True)]
+
 
 class Aligner:
     """Aligns with some heads of a model, any parameters of its shape (as `decoding` placed them).
@@ -64,6 +73,10 @@ class Aligner:
 
     def __init__(self, decoding: Decoding, heads: Heads):
         self._decoding, self._heads = decoding, heads
+
+    def of(self, decoding: Decoding) -> "Aligner":
+        """The same heads of the same model, decoded in another way."""
+        return Aligner(decoding, self._heads)
 
     def __call__(self, params: dict, spoken: Iterable[Spoken]) -> Iterator[TokenTimes]:
         """In the order of what is spoken."""

@@ -14,11 +14,13 @@ from distil_jax.scaling.laws.distillation import TEACHER_LOSS
 _DEEP = 2.706  # where a profile's 90 % interval ends
 _SAME_COMPUTE = 0.1  # decades within which runs make one IsoFLOP profile
 _FEWEST_SIZES = 3  # of such a profile
+_MOST_PANELS = 9
 
 
 CAPTIONS = {
     "fit": "Predicted and observed losses, and the errors by compute",
     "iso_flops": "Runs of equal compute by size; × the law's best size",
+    "held_out": "Runs that the fit did not see: their 90 % intervals, and what they came to",
     "by_teacher": "Errors by the teacher's loss",
     "profiles": "Profiles of the likelihood; orange: the runs do not tell it; dotted: 90 %",
     "pairs": "The bootstrap's draws: what the coefficients trade",
@@ -28,6 +30,7 @@ CAPTIONS = {
 def write_charts(found: FittedLaw, folder: Path) -> None:
     """Those of a law that can be drawn of its file alone, by the names of CAPTIONS."""
     write_fit(found, folder / "fit.png")
+    write_held_out(found, folder / "held_out.png")
     if found.draws:
         write_pairs(found, folder / "pairs.png")
     if TEACHER_LOSS in found.columns:
@@ -49,6 +52,28 @@ def write_fit(found: FittedLaw, path: Path) -> None:
         compute = 6 * found.columns["N"] * found.columns["D"]
         apart.scatter(compute, errors, s=9, color=BLUE, alpha=0.7)
         apart.set(xlabel="6 N D, operations", ylabel="error, %", xscale="log")
+
+
+def write_held_out(found: FittedLaw, path: Path) -> None:
+    """A panel for each of the first kinds of runs that were held out; nothing without any."""
+    splits = [each for each in found.held_out if each.observed][:_MOST_PANELS]
+    if not splits:
+        return
+    columns = min(3, len(splits))
+    rows = -(-len(splits) // columns)
+    with figure(path, (2.8 * columns, 2.8 * rows)) as drawn:
+        panels = np.atleast_1d(drawn.subplots(rows, columns)).ravel()
+        for axes, each in zip(panels, splits, strict=False):
+            observed, predicted = np.array(each.observed), np.array(each.predicted)
+            ends = [observed.min(), observed.max()]
+            axes.plot(ends, ends, color=INK, linewidth=0.8)
+            if each.intervals:
+                axes.vlines(observed, *np.array(each.intervals).T, color=BLUE, alpha=0.3)
+            axes.scatter(observed, predicted, s=9, color=BLUE)
+            axes.set(xlabel="observed loss", ylabel="predicted loss")
+            axes.set_title(f"{each.name}\nmean error {each.mean_error:.1%}", fontsize=8)
+        for axes in panels[len(splits) :]:
+            axes.set_axis_off()
 
 
 def write_profiles(profiles: Mapping[str, Profile], path: Path) -> None:

@@ -1,5 +1,6 @@
 """Charts of plans by a law: what a budget buys, and how to spend it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,20 @@ CAPTIONS = {
     "teachers": "The student's loss by its teacher's",
     "gain": "What the best teacher gains, if it is free; white: nothing",
     "allocation": "How the best plan that pays for its teacher divides the budget",
-    "optima": "The best plan by compute",
+    "optima": "The best plan by compute; bands: 90 % of the bootstrap's draws",
 }
 
 
-def write_charts(planner: Planner, some: Choice, folder: Path) -> None:
-    """Of plans around one of them, by the names of CAPTIONS."""
+def write_charts(
+    planner: Planner, some: Choice, folder: Path, drawn: Sequence[Planner] = ()
+) -> None:
+    """Of plans around one of them, by the names of CAPTIONS. drawn: by other draws of the runs."""
     size, compute, tokens = some.size, some.compute, some.tokens
     write_scenarios(planner, size, compute, folder / "scenarios.png")
     write_teachers(planner, size, tokens, folder / "teachers.png")
     write_gain(planner, size, tokens, folder / "gain.png")
     write_allocation(planner, size, compute, folder / "allocation.png")
-    write_optima(planner, size, compute, folder / "optima.png")
+    write_optima(planner, size, compute, folder / "optima.png", drawn)
 
 
 def write_scenarios(planner: Planner, size: float, around: float, path: Path) -> None:
@@ -116,20 +119,41 @@ def _parts(planner: Planner, choice: Choice) -> tuple[float, float, float]:
     return own, teacher * choice.tokens, 3 * teacher * learnt
 
 
-def write_optima(planner: Planner, size: float, around: float, path: Path) -> None:
+def write_optima(
+    planner: Planner, size: float, around: float, path: Path, drawn: Sequence[Planner] = ()
+) -> None:
     """The best teacher's size and tokens, and the student's tokens, against compute."""
     titles = {
         "teacher_size": "teacher's parameters",
         "teacher_tokens": "teacher's tokens",
         "tokens": "student's tokens",
     }
-    with figure(path, (10, 3.4)) as drawn:
-        panels = drawn.subplots(1, len(titles))
+    budgets = np.geomspace(around / 100, around * 100, _BUDGETS)
+
+    def best(planner: Planner, scenario: Scenario) -> np.ndarray:
+        """[titles, budgets]; nan where there is no plan."""
+        choices = [planner.best(budget, size, scenario) for budget in budgets]
+        rows = [[getattr(each, name) for name in titles] for each in choices]
+        sound = np.isfinite([choice.loss for choice in choices])
+        return np.where(sound, np.array(rows, float).T, np.nan)
+
+    with figure(path, (10, 3.4)) as page:
+        panels = page.subplots(1, len(titles))
         for scenario, colour in zip((INFERENCE, PRETRAINING, BOTH), COLOURS, strict=False):
-            choices = _best(planner, size, around, scenario)
-            budgets = [choice.compute for choice in choices]
-            for axes, (name, title) in zip(panels, titles.items(), strict=True):
-                found = [getattr(choice, name) for choice in choices]
-                axes.plot(budgets, found, color=colour, linewidth=1.4, label=scenario.name)
-                axes.set(xlabel="operations", title=title, xscale="log", yscale="log")
+            lines = best(planner, scenario)
+            others = np.array([best(each, scenario) for each in drawn])
+            for number, axes in enumerate(panels):
+                axes.plot(budgets, lines[number], color=colour, lw=1.4, label=scenario.name)
+                if len(others):
+                    low, high = _band(others[:, number])
+                    axes.fill_between(budgets, low, high, color=colour, alpha=0.15, lw=0)
+        for axes, title in zip(panels, titles.values(), strict=True):
+            axes.set(xlabel="operations", title=title, xscale="log", yscale="log")
         panels[0].legend(frameon=False, labelcolor=INK, fontsize=7)
+
+
+def _band(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What 90 % of draws [b, n] lie in; nan where most of them have no plan."""
+    missing = np.isnan(drawn).mean(axis=0) > 0.5
+    low, high = np.nanquantile(np.where(missing, 0.0, drawn), (0.05, 0.95), axis=0)
+    return np.where(missing, np.nan, low), np.where(missing, np.nan, high)

@@ -20,6 +20,7 @@ from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.laws.law import Law
 
 _AT_ONCE = 64  # searches in one program: what they work on stays in the processor's cache
+_ROUND = 10  # steps after which those that have ended are left out of the programs
 _DAMPED_MOST = 1e12
 
 
@@ -37,12 +38,14 @@ class Found(NamedTuple):
 
 
 class _State(NamedTuple):
-    point: jax.Array
-    loss: jax.Array
-    slope: jax.Array
-    damping: jax.Array
-    still: jax.Array
-    step: jax.Array
+    """Arrays of one search, or of many."""
+
+    point: Any
+    loss: Any
+    slope: Any
+    damping: Any
+    still: Any
+    step: Any
 
 
 def search(
@@ -67,26 +70,51 @@ def search(
     fixed = np.zeros(coefficients, bool) if fixed is None else fixed
     given = {name: np.asarray(columns[name], float) for name in law.inputs}
     own = (
-        np.asarray(starts, float),
         np.broadcast_to(np.asarray(weights, float), (searches, runs)),
         np.broadcast_to(fixed, (searches, coefficients)),
         {name: column for name, column in given.items() if column.ndim == 2},
     )
     common = {name: column for name, column in given.items() if column.ndim == 1}
-    target = np.log(observed)
+    state, target = _begun(law, np.asarray(starts, float), own[1]), np.log(observed)
 
-    def part(first: int) -> list[np.ndarray]:
-        """The last part is filled up, so that all are of one shape and compiled once."""
-        rows = np.minimum(np.arange(first, first + _AT_ONCE), searches - 1)
+    def part(until: int, rows: np.ndarray) -> _State:
+        """Filled up, so that all parts are of one shape and compiled once."""
+        filled = np.pad(rows, (0, _AT_ONCE - len(rows)), mode="edge")
         with jax.enable_x64(True):
-            each = jax.tree.map(lambda a: a[rows], own)
-            ended = _downhill(law, loss, rough, steps, target, common, *each)
-            return [np.asarray(one)[: searches - first] for one in ended]
+            each = jax.tree.map(lambda a: a[filled], (state, *own))
+            ended = _downhill(law, loss, rough, until, target, common, *each)
+            return jax.tree.map(lambda a: np.asarray(a)[: len(rows)], ended)
 
-    parts = [part(0)]  # alone: it compiles what the others run
+    active = np.arange(searches)
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # jax computes outside Python's lock
-        parts += threads.map(part, range(_AT_ONCE, searches, _AT_ONCE))
-    return Found(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+        for until in range(_ROUND, steps + _ROUND, _ROUND):
+            parts = np.split(active, range(_AT_ONCE, len(active), _AT_ONCE))
+            going = partial(part, min(until, steps))
+            first = [going(parts.pop(0))] if until == _ROUND else []  # alone: it compiles
+            for all_, *ended in zip(state, *first, *threads.map(going, parts), strict=True):
+                all_[active] = np.concatenate(ended)
+            active = active[_goes_on(state)[active]]
+            if not len(active):
+                break
+    return Found(state.point, state.loss, state.slope)
+
+
+def _begun(law: Law, starts: np.ndarray, fixed: np.ndarray) -> _State:
+    """Of every search, before its first step; its loss is found by that."""
+    count = len(starts)
+    return _State(
+        point=np.where(fixed, starts, np.clip(starts, *law.bounds())),
+        loss=np.full(count, np.inf),
+        slope=np.full(count, np.inf),
+        damping=np.ones(count),
+        still=np.zeros(count, int),
+        step=np.zeros(count, int),
+    )
+
+
+def _goes_on(state: _State) -> Any:
+    """Whether a search has somewhere to go, its steps aside."""
+    return (state.still < 3) & (state.damping < _DAMPED_MOST)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
@@ -94,27 +122,27 @@ def _downhill(
     law: Law,
     loss: FitLoss,
     rough: bool,
-    steps: jax.Array,
+    until: jax.Array,
     observed: jax.Array,
     common: dict[str, jax.Array],
     *own: Any,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """All searches, each with its own start, weights, fixed coefficients and columns."""
-    return jax.vmap(partial(_search, law, loss, rough, steps, observed, common))(*own)
+) -> _State:
+    """All searches up to a step: each with its own state, weights, fixed coefficients, columns."""
+    return jax.vmap(partial(_search, law, loss, rough, until, observed, common))(*own)
 
 
 def _search(
     law: Law,
     loss: FitLoss,
     rough: bool,
-    steps: jax.Array,
+    until: jax.Array,
     observed: jax.Array,
     common: dict[str, jax.Array],
-    start: jax.Array,
+    begin: _State,
     weights: jax.Array,
     fixed: jax.Array,
     own: dict[str, jax.Array],
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> _State:
     columns = {**common, **own}
     low, high = (jnp.asarray(side) for side in law.bounds())
     total = weights.sum()
@@ -139,7 +167,7 @@ def _search(
         return fixed | ((point <= low) & (gradient > 0)) | ((point >= high) & (gradient < 0))
 
     def more(state: _State) -> jax.Array:
-        return (state.step < steps) & (state.still < 3) & (state.damping < _DAMPED_MOST)
+        return (state.step < until) & _goes_on(state)
 
     def step(state: _State) -> _State:
         gradient, second, above = derivatives(state.point)
@@ -163,8 +191,4 @@ def _search(
             step=state.step + 1,
         )
 
-    start = jnp.where(fixed, start, jnp.clip(start, low, high))
-    zero = jnp.zeros((), jnp.int64)
-    begin = _State(start, value(start), jnp.full((), jnp.inf), jnp.ones(()), zero, zero)
-    end = jax.lax.while_loop(more, step, begin)
-    return end.point, end.loss, end.slope
+    return jax.lax.while_loop(more, step, begin._replace(loss=value(begin.point)))

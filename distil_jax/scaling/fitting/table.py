@@ -43,8 +43,8 @@ class Table:
 def read_tables(paths: Sequence[Path], columns: Mapping[str, str]) -> Table:
     """The runs of all files, one after the other, without those that are no use.
 
-    paths: files, or the folders of ladders. columns: what the file calls a column that goes by
-    another name here, as {"N": "params"}.
+    paths: files, or folders of them (of a ladder, its runs.parquet). columns: what the file calls
+    a column that goes by another name here, as {"N": "params"}.
 
     Raises UserError on an unreadable file, a missing column, several tokenizers.
     """
@@ -54,7 +54,7 @@ def read_tables(paths: Sequence[Path], columns: Mapping[str, str]) -> Table:
             f"column {', '.join(sorted(unknown))}: got a name that the fit does not know; expected "
             f"some of {', '.join((*NUMBERS, *WORDS))}, as in --column N=params"
         )
-    tables = [_read(path, columns) for path in paths]
+    tables = [_read(file, columns) for path in paths for file in _files(path)]
     lacking = [name for name in columns if not any(name in t for t in tables)]
     if lacking:
         raise UserError(
@@ -66,9 +66,20 @@ def read_tables(paths: Sequence[Path], columns: Mapping[str, str]) -> Table:
     return _useful(Table(numbers, words, np.arange(len(numbers["N"])), []))
 
 
+def _files(path: Path) -> list[Path]:
+    """The tables that a path stands for."""
+    if not path.is_dir():
+        return [path]
+    ladder = path / "runs.parquet"  # runs.csv beside it is the same
+    if ladder.exists():
+        return [ladder]
+    found = sorted(each for each in path.iterdir() if each.suffix.lower() in _READERS)
+    if not found:
+        raise UserError(f"{path}: got a folder without a .csv or .parquet file of runs")
+    return found
+
+
 def _read(path: Path, columns: Mapping[str, str]) -> dict[str, np.ndarray]:
-    if path.is_dir():  # of a ladder
-        path = path / "runs.parquet"
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise UserError(f"{path}: got {path.suffix or 'no ending'}, expected .csv or .parquet")

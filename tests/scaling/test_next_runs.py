@@ -1,36 +1,9 @@
-"""Which runs to make next: the paper's designs, and a choice against the plain formula."""
+"""Which runs to make next: the choice against the plain formula."""
 
 import numpy as np
 import pytest
 
-from distil_jax.scaling.designs import (
-    Run,
-    equal_compute,
-    fixed_ratios,
-    most_telling,
-    students_of_equal_compute,
-    teachers_of_equal_compute,
-)
-from distil_jax.scaling.language_models import APPLE
-
-
-def test_runs_of_equal_compute_take_it():
-    pairs = equal_compute((1e8, 1e9, 1e10), (1e20, 1e21), APPLE.forward_flops, (5, 500))
-    assert all(5 <= tokens / size <= 500 for size, tokens in pairs)
-    spent = [3 * APPLE.forward_flops(size) * tokens for size, tokens in pairs]
-    assert {f"{each:.3g}" for each in spent} == {"1e+20", "1e+21"}
-
-
-def test_presets():
-    assert students_of_equal_compute([1e9], [(1e8, 2e9)]) == [Run(1e8, 2e9, 1e9, 2e10)]
-    assert teachers_of_equal_compute([1e8], [(1e9, 5e9)]) == [Run(1e8, 2e9, 1e9, 5e9)]
-    runs = fixed_ratios([1e9, 2e9], [1e8], (20, 40))
-    assert [(run.teacher_size, run.tokens) for run in runs] == [
-        (1e9, 2e9),
-        (1e9, 4e9),
-        (2e9, 2e9),
-        (2e9, 4e9),
-    ]
+from distil_jax.scaling.next_runs import most_telling
 
 
 @pytest.fixture
