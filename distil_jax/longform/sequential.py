@@ -5,7 +5,7 @@ recordings as transformers has it (`generate` of models/whisper/generation_whisp
 segments it makes (tests/parity/test_sequential.py).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import islice
@@ -13,6 +13,7 @@ from itertools import islice
 from distil_jax.data.audio import SAMPLE_RATE, BadAudio
 from distil_jax.data.audio_stream import audio_blocks
 from distil_jax.data.quarantine import Quarantine
+from distil_jax.data.speech import Clip
 from distil_jax.labelling.alignment.aligner import Aligner, TokenTimes
 from distil_jax.labelling.label import Label
 from distil_jax.labelling.order import in_order
@@ -102,7 +103,7 @@ def _in_turns(
                 else:
                     passages.append((number, passage))
             labels = transcriber.label(params, passages)
-            for number, label, times in _timed(aligner, params, labels):
+            for number, label, times in _timed(aligner, params, dict(passages), labels):
                 each = under_way[number]
                 heard(each.recording, each.take(label, times))
                 if each.is_through:
@@ -110,15 +111,18 @@ def _in_turns(
 
 
 def _timed(
-    aligner: Aligner | None, params: dict, labels: Iterable[tuple[int, tuple[Passage, Label]]]
+    aligner: Aligner | None,
+    params: dict,
+    passages: Mapping[int, Passage],
+    labels: Iterable[tuple[int, tuple[Clip, Label]]],
 ) -> Iterator[tuple[int, Label, TokenTimes | None]]:
     """Labels by number, with their tokens' times where they are wanted."""
     if aligner is None:
         yield from ((number, label, None) for number, (_, label) in labels)
         return
-    given = list(labels)
-    pairs = [(passage.alone, label) for _, (passage, label) in given]
-    for (number, _), (_, label, times) in zip(given, aligner.labels(params, pairs), strict=True):
+    given = [(number, label) for number, (_, label) in labels]
+    pairs = [(passages[number].alone, label) for number, label in given]
+    for (number, label), (*_, times) in zip(given, aligner.labels(params, pairs), strict=True):
         yield number, label, times
 
 

@@ -42,6 +42,7 @@ from distil_jax.training.telemetry import MetricsLog
 log = logging.getLogger(__name__)
 
 Group = tuple[Rung, ...]
+_TELLING = 0.05  # of the operations, after which they tell how long the others take
 
 
 def climb(config: LadderConfig) -> dict[str, Any]:
@@ -55,8 +56,9 @@ def climb(config: LadderConfig) -> dict[str, Any]:
     costs = [ladder.flops(group) for group in missing]
     began = time.monotonic()
     for number, group in enumerate(missing):
-        before = sum(costs[:number])
-        left = (time.monotonic() - began) / before * sum(costs[number:]) if before else None
+        before, after = sum(costs[:number]), sum(costs[number:])
+        known = before > _TELLING * (before + after)
+        left = (time.monotonic() - began) / before * after if known else None
         log.info(
             "group %d of %d: %s%s",
             number + 1,

@@ -106,7 +106,8 @@ def test_words_of_the_sequential_algorithm():
     pairs = [
         pair for both in zip(chunked, sequential, strict=True) for pair in zip(*both, strict=True)
     ]
-    differences = [abs(a.end - b.end) for a, b in pairs]
+    differences = [abs(x - y) for a, b in pairs for x, y in ((a.start, b.start), (a.end, b.end))]
+    print(f"\n{len(pairs)} words; difference: most {max(differences):.2f} s")
     assert [a.text for a, _ in pairs] == [b.text for _, b in pairs]
     assert len(differences) > 60
     assert np.median(differences) <= 0.02
