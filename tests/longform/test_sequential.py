@@ -257,7 +257,8 @@ def test_the_memory_of_a_long_recording_is_that_of_its_windows(tmp_path):
     tracemalloc.stop()
     assert found.duration == 1200
     assert sum(len(words(segment.tokens)) for segment in found.segments) == 1200
-    assert peak < 15e6
+    # About 12 MB; a thread that was not heard of yet may hold two windows of 2 MB for longer.
+    assert peak < 20e6
 
 
 def test_which_texts_are_poor_and_which_are_silence_is_as_in_transformers():

@@ -92,13 +92,14 @@ def test_three_windows(pipelines, repository, tmp_path):
     assert_same(pipelines, path, timestamps=True)
 
 
-@pytest.mark.parametrize(
-    "timestamps",
-    [
-        pytest.param(False, marks=pytest.mark.slow),
-        pytest.param(True, marks=pytest.mark.very_slow),
-    ],
-)
+@pytest.mark.slow
+def test_a_minute(pipelines, repository, tmp_path):
+    path = joined(repository / "distil_jax/quickstart/train", 60, tmp_path / "a.flac", ".opus")
+    assert_same(pipelines, path, timestamps=False)
+
+
+@pytest.mark.very_slow
+@pytest.mark.parametrize("timestamps", [False, True])
 def test_two_minutes(timestamps, pipelines, repository, tmp_path):
     path = joined(repository / "distil_jax/quickstart/train", 120, tmp_path / "a.flac", ".opus")
     assert_same(pipelines, path, timestamps)

@@ -98,7 +98,7 @@ def test_words_and_times(name, pipelines, repository):
     assert np.median(differences) <= 0.02
 
 
-@pytest.mark.slow
+@pytest.mark.very_slow
 def test_words_of_the_sequential_algorithm():
     """Of clips of one window, where both ways hear the same."""
     paths = files(Path(__file__).parents[2])
