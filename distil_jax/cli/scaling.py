@@ -151,6 +151,14 @@ def fit(
     law: Annotated[
         str, typer.Option("--law", help="chinchilla, gamma, or distillation.")
     ] = "chinchilla",
+    supervised: Annotated[
+        str,
+        typer.Option(
+            "--supervised",
+            help="With --law distillation, the law of the runs without a teacher: gamma, or "
+            "chinchilla where they are few.",
+        ),
+    ] = "gamma",
     columns: Annotated[
         list[str] | None,
         typer.Option(
@@ -195,7 +203,7 @@ def fit(
         from distil_jax.scaling.fitting.loss import FitLoss
 
         chosen = FitLoss(kind=loss, delta=delta, too_high=too_high)
-        options = FitOptions(chosen, starts, draws, held_out, plots)
+        options = FitOptions(chosen, starts, draws, held_out, supervised, plots)
         return fit_law(data, law, _renamed(columns or []), options, output)
 
     finish(work, as_json, debug)

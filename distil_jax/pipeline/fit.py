@@ -32,13 +32,15 @@ Done = Callable[[], None]
 @dataclass(frozen=True)
 class FitOptions:
     """loss: what is minimised. starts: of the law's grid, drawn at random. draws: of the
-    bootstrap. held_out: whether runs that were held out are predicted, too. plots: a folder for
+    bootstrap. supervised: the name of the law of runs without a teacher, where that of a student is
+    fitted. held_out: whether runs that were held out are predicted, too. plots: a folder for
     charts."""
 
     loss: FitLoss
     starts: int
     draws: int
     held_out: bool
+    supervised: str = GAMMA.name
     plots: Path | None = None
     seed: int = 0
 
@@ -78,11 +80,17 @@ def _fit_one(law: Law, table: Table, options: FitOptions, done: Done) -> FittedL
 
 def _fit_both(law: Law, table: Table, options: FitOptions, done: Done) -> FittedLaw:
     """Of the runs with a teacher; the law of those without one comes first."""
+    alone_law = law_named(options.supervised)
+    if alone_law.inputs != GAMMA.inputs:
+        raise UserError(
+            f"--supervised {alone_law.name}: got a law of {', '.join(alone_law.inputs)}, expected "
+            f"one of {', '.join(GAMMA.inputs)}"
+        )
     taught = np.isfinite(table.numbers[TEACHER_LOSS])
     of_teachers = table.where(taught)
     students = _runs(of_teachers, ("N", "D", TEACHER_LOSS), "with a teacher_loss")
-    alone = _runs(table.where(~taught), GAMMA.inputs, "without a teacher")
-    supervised = fit(GAMMA, alone, options.loss, options.starts, options.seed)
+    alone = _runs(table.where(~taught), alone_law.inputs, "without a teacher")
+    supervised = fit(alone_law, alone, options.loss, options.starts, options.seed)
     said = supervised.predict(students.columns)
     found = _search(law, students.with_column(SUPERVISED_LOSS, said), options, done)
     first, second = bootstrap_both(supervised, found, options.draws, options.seed)
@@ -174,7 +182,7 @@ def _both_tested(
     columns = {n: np.concatenate([alone.columns[n], students.columns[n]]) for n in ("N", "D")}
     named = np.concatenate([np.full(len(alone.loss), ""), _together(teachers)])
     splits = _splits(columns, np.concatenate([alone.loss, students.loss]), named)
-    return held_out.held_out_of_both(alone, students, splits, *_how(options))
+    return held_out.held_out_of_both(supervised.law, alone, students, splits, *_how(options))
 
 
 def _together(teachers: np.ndarray) -> np.ndarray:

@@ -85,12 +85,12 @@ def test_neither_law_sees_what_is_held_out():
     [(name, mask)] = weak_to_strong(np.concatenate([alone.loss, students.loss]), (0.5,))
     splits = [(name, mask)]
     masks = np.split(mask, [len(alone.loss)])
-    told = held_out_of_both(alone, students, splits, LOSS, STARTS, draws=10)
+    told = held_out_of_both(GAMMA, alone, students, splits, LOSS, STARTS, draws=10)
     changed = [
         replace(runs, loss=np.where(weak, runs.loss, 3 * runs.loss))
         for runs, weak in zip((alone, students), masks, strict=True)
     ]
-    again = held_out_of_both(changed[0], changed[1], splits, LOSS, STARTS, draws=10)
+    again = held_out_of_both(GAMMA, *changed, splits, LOSS, STARTS, draws=10)
     for [first], [second], weak in zip(told, again, masks, strict=True):
         assert (first.fitted, first.tested) == (weak.sum(), (~weak).sum())
         assert first.predicted == second.predicted

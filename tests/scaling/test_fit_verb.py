@@ -110,6 +110,12 @@ def test_mistakes_are_told(tmp_path):
         (("--law", "kaplan"), 1, "law 'kaplan': got a name that no law has"),
         (("--column", "N"), 2, "--column N: expected OURS=THEIRS"),
         (("--law", "distillation"), 1, "got no run with a teacher_loss"),
+        (
+            ("--law", "distillation", "--supervised", "none"),
+            1,
+            "law 'none': got a name that no law",
+        ),
+        (("--law", "distillation", "--supervised", "distillation"), 1, "expected one of N, D"),
     ):
         result = CliRunner().invoke(app, ["fit", str(tmp_path / "runs.csv"), *arguments])
         assert result.exit_code == code

@@ -63,6 +63,11 @@ class Fit:
         return seen[self.runs.counted]
 
 
+def fewest_runs(law: Law) -> int:
+    """That it can be fitted to."""
+    return len(law.coefficients) + _SPARE
+
+
 def fit(
     law: Law,
     runs: Runs,
@@ -74,7 +79,7 @@ def fit(
 
     Raises UserError if there are hardly more runs than coefficients, or no start leads anywhere.
     """
-    needed = len(law.coefficients) + _SPARE
+    needed = fewest_runs(law)
     if len(runs) < needed:
         raise UserError(
             f"law {law.name!r} has {len(law.coefficients)} coefficients: got {len(runs)} runs, "

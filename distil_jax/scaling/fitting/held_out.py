@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from distil_jax.scaling.fitting.bootstrap import Sampled, bootstrap, bootstrap_both
-from distil_jax.scaling.fitting.fit import Fit, fit
+from distil_jax.scaling.fitting.fit import Fit, fewest_runs, fit
 from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.fitting.runs import Runs
-from distil_jax.scaling.laws import DISTILLATION, GAMMA
+from distil_jax.scaling.laws import DISTILLATION
 from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS
 from distil_jax.scaling.laws.law import Law
 
@@ -80,7 +80,7 @@ def held_out(
     told = []
     for name, mask in splits:
         known, others = runs.without(~mask), _others(runs, mask)
-        if _can_be_fitted(law, known) and len(others):
+        if len(known) >= fewest_runs(law) and len(others):
             found = fit(law, known, loss, most_starts)
             sampled = bootstrap(found, draws) if draws else None
             told.append(_compared(name, found, others, sampled))
@@ -88,6 +88,7 @@ def held_out(
 
 
 def held_out_of_both(
+    law: Law,
     alone: Runs,
     students: Runs,
     splits: Splits,
@@ -95,7 +96,7 @@ def held_out_of_both(
     most_starts: int | None = None,
     draws: int = 0,
 ) -> tuple[list[HeldOut], list[HeldOut]]:
-    """The supervised law and the distillation law, of which neither sees what is held out.
+    """A supervised `law` and the distillation law, of which neither sees what is held out.
 
     splits: masks of the runs alone and, after them, of the students. -> of each law, those splits
     that leave enough runs for both of them and hold out some of its own.
@@ -104,9 +105,9 @@ def held_out_of_both(
     for name, mask in splits:
         first_mask, mask = np.split(mask, [len(alone.loss)])
         first_known, known = alone.without(~first_mask), students.without(~mask)
-        if not (_can_be_fitted(GAMMA, first_known) and _can_be_fitted(DISTILLATION, known)):
+        if len(first_known) < fewest_runs(law) or len(known) < fewest_runs(DISTILLATION):
             continue
-        first = fit(GAMMA, first_known, loss, most_starts)
+        first = fit(law, first_known, loss, most_starts)
         said = first.predict(students.columns)
         second = fit(DISTILLATION, known.with_column(SUPERVISED_LOSS, said), loss, most_starts)
         drawn = bootstrap_both(first, second, draws) if draws else (None, None)
@@ -119,10 +120,6 @@ def held_out_of_both(
             own = _said_by_each(drawn[0], others) if drawn[0] else {}
             of_students.append(_compared(name, second, others, drawn[1], own))
     return of_alone, of_students
-
-
-def _can_be_fitted(law: Law, runs: Runs) -> bool:
-    return len(runs) >= 2 * len(law.coefficients)
 
 
 def _others(runs: Runs, mask: np.ndarray) -> Runs:
