@@ -23,14 +23,16 @@ def write_rungs(rows: Rows, path: Path) -> None:
             line = _means(alone, "D", N=size)
             left.plot(*zip(*line, strict=True), "o-", color=colours[size], markersize=3, lw=1.2)
         left.set(xlabel="D, tokens", ylabel="loss alone", xscale="log")
+        left.tick_params(axis="x", which="minor", labelbottom=False)
         for size, tokens in sorted({(row["N"], row["D"]) for row in students}):
             heard = _means(students, "teacher_loss", N=size, D=tokens)
             right.plot(*zip(*heard, strict=True), "o-", color=colours[size], markersize=3, lw=1.2)
+            right.annotate(f"{tokens:.2g}", heard[0], fontsize=6, color=INK)
             for _, loss in _means(alone, "D", N=size, D=tokens):
                 right.axhline(loss, color=colours[size], linestyle="--", linewidth=0.6)
-        right.set(xlabel="teacher's loss", ylabel="student's loss (dashed: alone)")
+        right.set(xlabel="teacher's loss", ylabel="student's loss after D (dashed: alone)")
         for size in sizes:
-            left.plot([], [], color=colours[size], label=f"{size:.2g}")
+            left.plot([], [], color=colours[size], label=f"{size:,}")
         left.legend(frameon=False, labelcolor=INK, title="N, parameters", fontsize=7)
 
 
