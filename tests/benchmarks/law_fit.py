@@ -24,9 +24,6 @@ from tests.benchmarks.harness import Contender
 
 OURS, SCIPY = "ours", "SciPy L-BFGS-B"
 ALL = {"grid": 4500, "bootstrap": 1000, "distillation": 64}
-# Ours ends where a step gains less than 1e-13 of the loss. With its own limits SciPy stops long
-# before: of the distillation law it then finds losses 22 times worse.
-UNTIL_DONE = {"maxiter": 20_000, "maxfun": 200_000, "ftol": 1e-13, "gtol": 1e-9, "maxls": 50}
 Run = Callable[[], float]
 
 
@@ -93,9 +90,7 @@ def scipy(work: str, path: str | None, count: int) -> Run:
 
         bounds = list(zip(low, high, strict=True))
         begin = np.clip(start, low, high)
-        return minimize(
-            value, begin, jac=True, method="L-BFGS-B", bounds=bounds, options=UNTIL_DONE
-        )
+        return minimize(value, begin, jac=True, method="L-BFGS-B", bounds=bounds)
 
     ones = jnp.ones(len(runs.loss))
     if work == "bootstrap":

@@ -90,7 +90,7 @@ def test_neither_law_sees_what_is_held_out():
         replace(runs, loss=np.where(weak, runs.loss, 3 * runs.loss))
         for runs, weak in zip((alone, students), masks, strict=True)
     ]
-    again = held_out_of_both(GAMMA, *changed, splits, LOSS, STARTS, draws=10)
+    again = held_out_of_both(GAMMA, changed[0], changed[1], splits, LOSS, STARTS, draws=10)
     for [first], [second], weak in zip(told, again, masks, strict=True):
         assert (first.fitted, first.tested) == (weak.sum(), (~weak).sum())
         assert first.predicted == second.predicted
