@@ -108,8 +108,9 @@ def test_two_minutes(timestamps, pipelines, repository, tmp_path):
 @pytest.mark.very_slow
 @pytest.mark.shared_data
 @pytest.mark.parametrize("timestamps", [False, True])
-def test_ten_minutes(timestamps, pipelines, shared_data, tmp_path):
-    path = joined(shared_data / "speech" / "en_ljspeech", 600, tmp_path / "a.flac", ".flac")
+@pytest.mark.parametrize("seconds", [600, 3600])
+def test_long_recordings(seconds, timestamps, pipelines, shared_data, tmp_path):
+    path = joined(shared_data / "speech" / "en_ljspeech", seconds, tmp_path / "a.flac", ".flac")
     assert_same(pipelines, path, timestamps)
 
 

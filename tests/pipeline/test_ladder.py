@@ -2,9 +2,11 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pyarrow.parquet
 import pytest
@@ -14,6 +16,7 @@ from distil_jax.cli import app
 from distil_jax.config_file import read_config_file
 from distil_jax.errors import ConfigError, UserError
 from distil_jax.ladder_config import LadderConfig
+from distil_jax.mesh import make_mesh
 from distil_jax.models.language_model import shapes
 from distil_jax.pipeline import ladder
 from distil_jax.scaling.fitting.table import read_tables
@@ -140,9 +143,10 @@ def test_the_fit_reads_a_ladder(made):
 
 
 @pytest.mark.slow
-def test_a_run_alone_is_as_it_is_beside_others(made, text, tmp_path):
-    """And a program of one student is that of several."""
+def test_a_run_alone_is_as_it_is_beside_others(made, text, tmp_path, monkeypatch):
+    """And on one device as on eight: a program of one student is that of several."""
     config, _ = made
+    monkeypatch.setattr(ladder, "make_mesh", partial(make_mesh, devices=jax.devices()[:1]))
     alone = config_of(text, tmp_path, train={**config.train.model_dump(), "side_by_side": 1})
     ladder.climb(alone)
     for name, row in rows(config).items():

@@ -24,7 +24,7 @@ LABEL = ("label.shard_size=3", "label.batch_size=4")  # 5 shards of the 15 utter
 ROLES = ("teacher", "student")
 LONGER = (
     "train.steps=8",
-    "train.save_every=2",
+    "train.save_every=4",
     "train.validate_every=4",
     "train.validation_clips=2",
     "train.optimizer={learning_rate: 1e-3, warmup_steps: 1}",
