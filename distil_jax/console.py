@@ -146,7 +146,8 @@ def _items_table(title: str, items: list[dict[str, Any]]) -> Table:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        # Of seconds in hours of sound the hundredths, too.
+        return f"{value:.2f}" if 1e3 <= abs(value) < 1e6 else f"{value:.4g}"
     if isinstance(value, list):
         return ", ".join(map(_cell, value))
     return "-" if value is None else str(value).replace("[", r"\[")

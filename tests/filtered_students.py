@@ -31,7 +31,7 @@ from distil_jax.data.quarantine import Quarantine
 from distil_jax.data.speech import Clip, SpeechConfig, clips, open_corpus
 from distil_jax.labelling.store import LabelStore
 from distil_jax.models.pretrained import load_pretrained
-from distil_jax.run import write_text
+from distil_jax.run import fingerprint, write_text
 from tests.made_up import DEMO_BASE, DEMO_TINY
 from tests.planted_faults import COMBINED, TOLD, faults_of, plant, rescore
 
@@ -99,7 +99,8 @@ def spoil_labels(run: Path, folder: Path, faults: list[str]) -> None:
     told = [number for number, fault in enumerate(faults) if fault in TOLD]
     heard = read(folder, 0.0, 1.0)
     rescore([rows[number] for number in told], [heard[number] for number in told], model)
-    store.write(0, [row["utterance"] for row in rows], rows)
+    source = SpeechConfig(path=str(folder), language="en")
+    store.write(0, fingerprint([each.content for each in open_corpus(CORPUS, source)]), rows)
 
 
 def one_seed(speech: Path, work: Path, steps: int, seed: int) -> dict[str, dict[str, Any]]:

@@ -98,10 +98,11 @@ def plan(
         ),
     ] = "paper",
     context: Annotated[
-        int, typer.Option("--context", help="Tokens a model reads.", rich_help_panel=_BY_LAW)
+        int,
+        typer.Option("--context", min=1, help="Tokens a model reads.", rich_help_panel=_BY_LAW),
     ] = 4096,
     vocabulary: Annotated[
-        int, typer.Option("--vocabulary", help="Its tokens.", rich_help_panel=_BY_LAW)
+        int, typer.Option("--vocabulary", min=1, help="Its tokens.", rich_help_panel=_BY_LAW)
     ] = 32768,
     plots: Annotated[
         Path | None,
@@ -123,6 +124,11 @@ def plan(
     def work() -> dict[str, Any]:
         if (law is None) == (config is None) or (law is not None and size is None):
             raise ConfigError("plan: expected CONFIG, or else --law with --size")
+        asked = size, compute, loss, teachers, room, token_bytes, chips, price, next_runs, plots
+        if law is None and any(each is not None for each in asked):
+            raise ConfigError("plan: --size, --compute and the like are asked of a --law")
+        if law is not None and (topology is not None or table):
+            raise ConfigError("plan: --topology and --table are asked of a CONFIG")
         if law is None:
             assert config is not None
             return run_stage("plan", config, overrides or [], topology, table)
@@ -214,4 +220,8 @@ def _renamed(pairs: list[str]) -> dict[str, str]:
     wrong = [pair for pair in pairs if not all(pair.partition("="))]
     if wrong:
         raise ConfigError(f"--column {wrong[0]}: expected OURS=THEIRS, as in --column N=params")
+    named = [pair.partition("=")[0] for pair in pairs]
+    twice = [ours for ours in named if named.count(ours) > 1]
+    if twice:
+        raise ConfigError(f"--column {twice[0]}: got {named.count(twice[0])} of it, expected one")
     return {ours: theirs for ours, _, theirs in (pair.partition("=") for pair in pairs)}

@@ -1,6 +1,7 @@
 """Any recording -> mono samples at 16 kHz."""
 
 import io
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,7 +103,8 @@ def open_sound(source: Path | bytes) -> soundfile.SoundFile:
         raise BadAudio("not a file" if source.exists() else "missing: no such file")
     if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
         raise BadAudio("empty: no bytes")
-    f = _ReadForward(io.BytesIO(source) if isinstance(source, bytes) else source)
+    # As bytes: the name of a file need not be UTF-8.
+    f = _ReadForward(io.BytesIO(source) if isinstance(source, bytes) else os.fsencode(source))
     if not _RATES[0] <= f.samplerate <= _RATES[1]:
         raise BadAudio(f"its sample rate is {f.samplerate} Hz, expected {_RATES[0]} to {_RATES[1]}")
     return f

@@ -11,6 +11,7 @@ from pathlib import Path
 from distil_jax.data.speech import SpeechConfig, Utterance
 from distil_jax.data.text import language_code
 from distil_jax.errors import UserError
+from distil_jax.run import fingerprint
 
 MANIFEST = "manifest.jsonl"
 AUDIO_ENDINGS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf"}
@@ -34,6 +35,10 @@ class ListCorpus:
 
     def __iter__(self) -> Iterator[Utterance]:
         return iter(self.utterances)
+
+    @cached_property
+    def state(self) -> str | None:
+        return fingerprint([utterance.content for utterance in self.utterances])
 
     @cached_property
     def _audio(self) -> dict[str, Path | bytes | None]:

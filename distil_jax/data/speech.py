@@ -79,6 +79,16 @@ class Utterance:
     speaker: str | None = None
     problem: str | None = None
 
+    @property
+    def content(self) -> list:
+        """JSON that changes when the data do; of a file its size alone, so that none is read."""
+        audio = self.audio
+        if isinstance(audio, bytes):
+            sound: str | int | None = hashlib.sha256(audio).hexdigest()
+        else:
+            sound = audio.stat().st_size if audio is not None and audio.exists() else None
+        return [self.id, sound, self.text, self.language, self.speaker]
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -99,8 +109,8 @@ class Clip:
         return len(self.samples) / SAMPLE_RATE
 
 
-class Corpus(Protocol):
-    """Utterances in an order that never changes."""
+class Utterances(Protocol):
+    """Some, in an order that never changes."""
 
     @property
     def name(self) -> str: ...
@@ -110,12 +120,21 @@ class Corpus(Protocol):
         """How many utterances there are; None where only reading them all would tell."""
         ...
 
+    def __iter__(self) -> Iterator[Utterance]: ...
+
+
+class Corpus(Utterances, Protocol):
+    """Utterances with a recording each."""
+
     @property
     def random_access(self) -> bool:
         """Whether `fetch` works."""
         ...
 
-    def __iter__(self) -> Iterator[Utterance]: ...
+    @property
+    def state(self) -> str | None:
+        """Another one when the data may have changed; None where only reading them would tell."""
+        ...
 
     def fetch(self, utterance: str) -> Path | bytes:
         """The undecoded audio of one utterance, by its id."""

@@ -32,6 +32,11 @@ class TableCorpus:
             return None  # the limit may be more than there are
         return min(len(self.dataset), self.config.limit or len(self.dataset))
 
+    @property
+    def state(self) -> str | None:
+        """What `datasets` tells one dataset from another by."""
+        return None if self.config.streaming else str(self.dataset._fingerprint)
+
     def __iter__(self) -> Iterator[Utterance]:
         every = (self._utterance(number, row) for number, row in enumerate(self._rows()))
         shared = (u for u in every if self.config.takes(u.id))

@@ -11,6 +11,7 @@ from distil_jax.data.speech import Clip, Corpus, Utterance, clips
 from distil_jax.labelling.label import Label
 from distil_jax.labelling.store import LabelStore
 from distil_jax.labelling.transcriber import Transcriber
+from distil_jax.run import fingerprint
 
 
 class LabelledShard(NamedTuple):
@@ -63,18 +64,17 @@ def make_shards(
     rows made now) of each shard. Redone after a kill, or by another process, a shard comes out bit
     for bit the same. Several processes take turns at the shards; those of others pass by unmade.
     """
-    shards = total = 0
-    for shards, utterances in enumerate(_groups(corpus, shard_size), start=1):
+    shards = []
+    for number, utterances in enumerate(_groups(corpus, shard_size)):
         rows: list[dict] = []
-        ids = [utterance.id for utterance in utterances]
-        total += len(ids)
-        if processes.is_mine(shards - 1) and not store.has(shards - 1, ids):
-            rows = make(shards - 1, utterances)
-            store.write(shards - 1, ids, rows)
-        yield len(ids), rows
+        shards.append(content := fingerprint([each.content for each in utterances]))
+        if processes.is_mine(number) and not store.has(number, content):
+            rows = make(number, utterances)
+            store.write(number, content, rows)
+        yield len(utterances), rows
     processes.barrier("labelled")
     if processes.is_writer():
-        store.finish(shards, total)
+        store.finish(shards, corpus.state)
     processes.barrier("finished")
 
 

@@ -13,7 +13,7 @@ from distil_jax import processes
 from distil_jax.errors import UserError
 from distil_jax.run import atomic_path, fingerprint, read_json, write_json
 
-_UTTERANCES = b"utterances"  # the key of a shard's metadata that holds a hash of their ids
+_CONTENT = b"utterances"  # the key of a shard's metadata that holds a hash of their content
 
 _AUDIO = pa.schema([("utterance", pa.string()), ("audio", pa.binary())])
 
@@ -53,17 +53,25 @@ class LabelStore:
 
     def claim(self, fingerprint: str) -> None:
         """Note what the labels are made with; labels made otherwise are an error, never mixed."""
-        path = self.folder / "made_with.json"
-        found = read_json(path)
+        if not self.check(fingerprint) and processes.is_writer():
+            write_json(self._made_with, {"fingerprint": fingerprint})
+
+    def check(self, fingerprint: str) -> bool:
+        """Whether there are labels. Raises UserError for those that were made otherwise."""
+        found = read_json(self._made_with)
         begun = any(self.folder.glob("*.parquet")) or (self.folder / "finished.json").exists()
         if found is None or not begun:
-            if processes.is_writer():
-                write_json(path, {"fingerprint": fingerprint})
-        elif found["fingerprint"] != fingerprint:
+            return False
+        if found["fingerprint"] != fingerprint:
             raise UserError(
                 f"{self.folder} holds {self.what}. Choose another run_dir, or remove that folder "
                 f"to {self.verb} anew."
             )
+        return True
+
+    @property
+    def _made_with(self) -> Path:
+        return self.folder / "made_with.json"
 
     def shard(self, index: int) -> Path:
         return self.folder / f"shard-{index:05d}.parquet"
@@ -71,14 +79,16 @@ class LabelStore:
     def _audio(self, index: int) -> Path:
         return self.folder / f"audio-{index:05d}.parquet"
 
-    def has(self, index: int, utterances: list[str]) -> bool:
-        """Whether a shard is there. One of other utterances than these (ids) is an error."""
+    def has(self, index: int, content: str) -> bool:
+        """Whether a shard is there. One of other utterances (a hash of them) is an error."""
         path = self.shard(index)
         if not path.exists():
             return False
-        found = (_reading(path, pq.read_schema).metadata or {}).get(_UTTERANCES)
-        if found != fingerprint(utterances).encode():
-            raise self._changed()
+        if (_reading(path, pq.read_schema).metadata or {}).get(_CONTENT) != content.encode():
+            raise UserError(
+                f"the recordings or transcripts of {path} changed since it was made. Remove it to "
+                f"{self.verb} its utterances anew, or choose another run_dir."
+            )
         return True
 
     def write_audio(self, index: int, recordings: Mapping[str, bytes]) -> None:
@@ -103,30 +113,28 @@ class LabelStore:
             places |= {id: (path, row) for row, id in enumerate(ids["utterance"].to_pylist())}
         return places
 
-    def write(self, index: int, utterances: list[str], rows: list[dict]) -> None:
-        schema = self.schema.with_metadata({_UTTERANCES: fingerprint(utterances)})
+    def write(self, index: int, content: str, rows: list[dict]) -> None:
+        """content: a hash of the utterances that the rows are of."""
+        schema = self.schema.with_metadata({_CONTENT: content})
         with atomic_path(self.shard(index)) as path:
             pq.write_table(pa.Table.from_pylist(rows, schema), path)
 
-    def finish(self, shards: int, utterances: int) -> None:
-        """Note that the corpus is labelled to its end."""
-        done = {"shards": shards, "utterances": utterances}
+    def finish(self, shards: list[str], state: str | None) -> None:
+        """Note that the corpus is labelled to its end. shards: the content of each, in order."""
+        done = {"shards": len(shards), "content": fingerprint(shards), "state": state}
         write_json(self.folder / "finished.json", done)
 
-    def finished(self, utterances: int | None) -> bool:
-        """Whether every shard is there. Another number of utterances (if known) is an error."""
+    def finished(self, state: str | None) -> bool:
+        """Whether every shard is there, and the corpus in the state (if known) that it was in."""
         done = read_json(self.folder / "finished.json")
-        if done is None:
+        if done is None or state not in (None, done["state"]):
             return False
-        if utterances not in (None, done["utterances"]):
-            raise self._changed()
         return all(self.shard(index).exists() for index in range(done["shards"]))
 
-    def _changed(self) -> UserError:
-        return UserError(
-            f"the recordings changed since {self.folder} was begun. Choose another run_dir, or "
-            f"remove that folder to {self.verb} anew."
-        )
+    @property
+    def content(self) -> str:
+        """A hash of all that is labelled. Raises UserError when labelling has not ended."""
+        return _finished(self.folder)["content"]
 
     def read(self, columns: list[str] | None = None) -> pa.Table:
         """All rows in the order of the corpus. Raises UserError when labelling has not ended."""

@@ -43,7 +43,7 @@ def transcribe_chunked(
             except BadAudio as error:  # some of its windows may have gone; its last will not come
                 quarantine.add(recording.corpus, recording.id, error.reason)
 
-    begun = None
+    begun, limits = None, transcriber.config.fallback
     labels = transcriber(params, windows())
     timed = aligner.labels(params, labels) if aligner else ((*each, None) for each in labels)
     for window, label, times in timed:
@@ -51,7 +51,10 @@ def transcribe_chunked(
         if begun is None or window.is_first:
             merge = Merge(transcriber.vocabulary, label.language)
             begun = _Begun(window.recording, merge, label.language)
-        heard(window.recording, begun.add(window, label.tokens, times))
+        if limits and label.is_silence(limits):  # a guess at what nobody said is no text
+            heard(window.recording, begun.add(window, [], None))
+        else:
+            heard(window.recording, begun.add(window, label.tokens, times))
         if window.is_last:
             yield begun.transcript(transcriber.config.timestamps)
 
@@ -93,7 +96,7 @@ def _timed(segments: list[Segment], duration: float) -> list[Segment]:
     timed, end = [], 0.0
     for segment in segments:
         start = end if segment.start is None else segment.start
-        end = max(start, duration) if segment.end is None else segment.end
+        end = max(start, duration if segment.end is None else segment.end)
         timed.append(replace(segment, start=start, end=end))
     return timed
 

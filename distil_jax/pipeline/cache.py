@@ -15,6 +15,8 @@ from distil_jax.labelling.signal_store import ClipKey, SignalStore
 from distil_jax.labelling.teacher_signals import TeacherSignals
 from distil_jax.models.architecture import architecture_of
 from distil_jax.pipeline.examples import loader_config, split_examples, target_tokens
+from distil_jax.pipeline.filter import check_filtered
+from distil_jax.pipeline.label import check_labels
 from distil_jax.pipeline.session import Session
 from distil_jax.pipeline.signals import (
     clip_keys,
@@ -39,6 +41,8 @@ def cache_stage(session: Session) -> dict[str, Any]:
     """
     settings = signals_settings(session)
     session.check_training()
+    check_labels(session)
+    check_filtered(session)
     examples, _ = split_examples(session)
     keys, store = clip_keys(session, examples), signal_store(session)
     if settings.path is None:

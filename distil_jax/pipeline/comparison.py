@@ -37,7 +37,8 @@ def comparison(
         return decode(session, model, name or corpus.name, share, clips)
 
     compared = partial(compare_rows, session)
-    return Measure(name or corpus.name, (of_set(session, corpus.name), *depends), take, compared)
+    depends = (of_set(session, corpus.name), *depends)
+    return Measure(name or corpus.name, depends, take, compared, corpus.state)
 
 
 def of_set(session: Session, name: str) -> dict[str, Any]:

@@ -28,10 +28,9 @@ def false_alarms(session: Session, config: NoSpeechConfig) -> Measure:
 
 
 class _Probes:
-    """A corpus that is nowhere on a disk."""
+    """Utterances that are nowhere on a disk."""
 
     name = "no_speech"
-    random_access = False
 
     def __init__(self, config: NoSpeechConfig, seed: int):
         self._seconds, self._seed = config.seconds, seed
@@ -47,9 +46,6 @@ class _Probes:
 
     def __iter__(self) -> Iterator[Utterance]:
         return (Utterance(id, None) for id in self._places)
-
-    def fetch(self, utterance: str) -> Path | bytes:
-        raise NotImplementedError("clips without speech are made, not read")
 
     def kind(self, id: str) -> ProbeKind:
         return self._places[id][0]

@@ -1,5 +1,6 @@
 """The stage that filters, and what tells how well it does."""
 
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -10,9 +11,13 @@ from distil_jax.errors import UserError
 from distil_jax.labelling.filters import filter_labels, write_histogram
 from distil_jax.labelling.filters.audit import audit
 from distil_jax.labelling.filters.charts import write_precision_recall
+from distil_jax.pipeline.label import label_stores
 from distil_jax.pipeline.scores import scored_labels
 from distil_jax.pipeline.session import Session
-from distil_jax.run import atomic_path, write_json
+from distil_jax.run import atomic_path, fingerprint, write_json
+
+# Keys of the metadata of what was decided, with hashes of the labels and of the settings.
+_LABELS, _SETTINGS = b"labels", b"settings"
 
 
 def filter_stage(session: Session) -> dict[str, Any]:
@@ -25,6 +30,7 @@ def filter_stage(session: Session) -> dict[str, Any]:
     scores, summary = filter_labels(labels, config)
     folder = session.folder.filter
     _check_trained_on(session, scores)
+    scores = scores.replace_schema_metadata(_made_with(session))
     processes.barrier("checked")
     if processes.is_writer():
         with atomic_path(folder / "scores.parquet") as path:
@@ -67,7 +73,35 @@ def _check_trained_on(session: Session, scores: pa.Table) -> None:
 
 def filter_scores(session: Session, columns: list[str]) -> list[dict]:
     """What the filter decided about each clip."""
+    return pq.read_table(_decided(session), columns=columns).to_pylist()
+
+
+def filtered_labels(session: Session) -> str:
+    """A hash of the labels that the filter saw."""
+    return (pq.read_schema(_decided(session)).metadata or {}).get(_LABELS, b"").decode()
+
+
+def check_filtered(session: Session) -> None:
+    """Raises UserError when the filter saw other labels than there are, or had other settings."""
+    path = _decided(session)
+    found, now = pq.read_schema(path).metadata or {}, _made_with(session)
+    for key in (_LABELS, _SETTINGS):
+        if found.get(key) != now[key]:
+            raise UserError(
+                f"{path} was decided with other {key.decode()} than these; run `distil-jax filter` "
+                f"again"
+            )
+
+
+def _decided(session: Session) -> Path:
     path = session.folder.filter / "scores.parquet"
     if not path.exists():
         raise UserError(f"{path} is not there; run `distil-jax filter` first")
-    return pq.read_table(path, columns=columns).to_pylist()
+    return path
+
+
+def _made_with(session: Session) -> dict[bytes, bytes]:
+    stores = label_stores(session).items()
+    labels = [[session.label_fingerprint(name), store.content] for name, store in stores]
+    settings = session.config.filter.model_dump(mode="json")
+    return {_LABELS: fingerprint(labels).encode(), _SETTINGS: fingerprint(settings).encode()}

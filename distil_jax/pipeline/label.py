@@ -25,7 +25,7 @@ def label_stage(session: Session) -> dict[str, Any]:
     session.check_decoding("label")
     corpora = session.corpora("train")
     stores = claim_labels(session)
-    unfinished = [name for name in corpora if not stores[name].finished(corpora[name].count)]
+    unfinished = [name for name in corpora if not stores[name].finished(corpora[name].state)]
     if unfinished:
         transcriber = session.labeller()
         params = transcriber.place(session.teacher.params)
@@ -63,6 +63,12 @@ def claim_labels(session: Session) -> dict[str, LabelStore]:
     if not session.folder.trained:  # then the training says whether the config fits
         session.write_config()
     return stores
+
+
+def check_labels(session: Session) -> None:
+    """Raises UserError where labels were made otherwise than the config has it."""
+    for name, store in label_stores(session).items():
+        store.check(session.label_fingerprint(name))
 
 
 def _label(

@@ -51,8 +51,8 @@ def climb(config: LadderConfig) -> dict[str, Any]:
         raise UserError("a ladder is the work of one process; split a large one over several")
     ladder = Ladder(config)
     ladder.check()
+    missing = [left for group in config.groups if (left := ladder.left(group))]
     write_text(config.folder / FILE_NAME, dump_config(config))
-    missing = [group for group in config.groups if not all(map(ladder.row, group))]
     costs = [ladder.flops(group) for group in missing]
     began = time.monotonic()
     for number, group in enumerate(missing):
@@ -117,8 +117,32 @@ class Ladder:
                 f"share a batch; take a multiple of {shards}, or fewer devices (mesh.shape)"
             )
 
+        self._check_text(shards)
+
+    def _check_text(self, shards: int) -> None:
+        """Raises UserError where a part of it is too short, before anything is trained."""
+        taught = any(rung.teacher for rung in self.config.rungs)
+        for part in ("teacher", "student", "validation") if taught else ("teacher", "validation"):
+            try:
+                windows = self.windows(part).count
+            except UserError as error:
+                raise UserError(f"the text for {part}: {error}") from None
+            if part == "validation" and min(windows, self.config.train.batch_size) % shards:
+                raise UserError(
+                    f"the text for validation is {windows} windows, which do not divide over the "
+                    f"{shards} devices that share a batch; take more text, or fewer devices"
+                )
+
     def folder(self, rung: Rung) -> Path:
         return self.config.folder / "runs" / rung.name
+
+    def left(self, group: Group) -> Group:
+        """Its runs that are still to be made; where it was begun, all of it goes on."""
+        unmade = tuple(rung for rung in group if not self.row(rung))
+        return group if unmade and self._under_way(group).exists() else unmade
+
+    def _under_way(self, group: Group) -> Path:
+        return self.config.folder / "groups" / fingerprint([rung.name for rung in group])
 
     def row(self, rung: Rung) -> dict[str, Any] | None:
         """What is written of a run that is done. Raises UserError where it is of another ladder."""
@@ -148,7 +172,7 @@ class Ladder:
     def make(self, group: Group) -> None:
         """Train its runs, measure them, and write what they became."""
         algorithm = self.algorithm(group)
-        folder = self.config.folder / "groups" / fingerprint([rung.name for rung in group])
+        folder = self._under_way(group)
         state = self._trained(group, algorithm, folder)
         measured = self._measured(algorithm, state)
         params = jax.device_get(state.params)

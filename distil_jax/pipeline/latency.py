@@ -25,7 +25,7 @@ def latency(session: Session, corpus: Corpus, config: LatencyConfig) -> Measure:
         return processes.gather(own)[0]
 
     depends = (of_set(session, corpus.name), config.model_dump(mode="json"))
-    return Measure(f"latency/{corpus.name}", depends, take, _compare)
+    return Measure(f"latency/{corpus.name}", depends, take, _compare, corpus.state)
 
 
 def _first_clips(session: Session, corpus: Corpus, count: int) -> list[Clip]:

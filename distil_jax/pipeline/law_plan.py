@@ -74,6 +74,10 @@ class Question:
             raise UserError("got both of --compute and --loss, or none: expected one of them")
         if self.teachers is not None and self.compute is None:
             raise UserError("--teachers are ranked for a budget: expected --compute, got --loss")
+        if self.price is not None and self.chips is None:
+            raise UserError("--price is of a chip's hour: expected --chips too, as v5e:256")
+        if self.utilization > 1:
+            raise UserError(f"utilization: got {self.utilization:g}, expected a share, as 0.4")
         if (self.room is None) != (self.token_bytes is None):
             raise UserError(
                 "--storage and --token-bytes go together: top-k signals take 4 k + 8 bytes a token "
@@ -103,18 +107,38 @@ def plan_by_law(law: str, question: Question) -> dict[str, Any]:
     found: dict[str, Any] = {"plans": rows}
     if question.teachers is not None:
         found["teachers"] = _ranked(believed, planner, question)
-    if question.compute is not None:
-        found["pays_from_students"] = pays_from(planner, question.compute, question.size)
+    if question.compute is not None and rows[0]["loss"] is not None:
+        found["pays_from_students"] = _pays_from(believed, planner, question)
     if question.next_runs is not None:
         best = min(open_, key=lambda choice: choice.loss)
         found["next_runs"] = next_runs(believed, best, question.next_runs)
     if question.plots is not None:
         drawn = believed.drawn_planners(planner)
         plans.write_charts(planner, open_[0], question.plots, drawn)
-    spent = [3 * question.flops(question.size) * each for each in believed.students.ranges["D"]]
-    between = (1e18, 1e27) if question.extrapolate else (spent[0], spent[1])
-    found["break_even_compute"] = break_even(planner, question.size, BEST_CASE, between)
+    low, high = _both_measured(believed, question)
+    if low < high:
+        found["break_even_compute"] = break_even(planner, question.size, BEST_CASE, (low, high))
     return found
+
+
+def _pays_from(believed: Believed, planner: Planner, question: Question) -> int | None:
+    """None, too, where only students that nobody measured would be better than without."""
+    assert question.compute is not None
+    count = pays_from(planner, question.compute, question.size)
+    if count is None or question.extrapolate:
+        return count
+    choice = planner.best(question.compute, question.size, shared_by(count))
+    return None if believed.outside(choice) else count
+
+
+def _both_measured(believed: Believed, question: Question) -> tuple[float, float]:
+    """Operations for which both a student and a model without a teacher have tokens as measured."""
+    alone, taught = believed.teachers.ranges["D"], believed.students.ranges["D"]
+    low, high = max(alone[0], taught[0]), min(alone[1], taught[1])
+    if question.extrapolate:
+        low, high = low / 1e3, high * 1e5
+    a_token = 3 * question.flops(question.size)
+    return float(a_token * low), float(a_token * high)
 
 
 def _planner(believed: Believed, question: Question) -> Planner:

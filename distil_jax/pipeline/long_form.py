@@ -23,7 +23,7 @@ def long_form(session: Session, corpus: Corpus) -> Measure:
         return _decode(session, model, corpus)
 
     compared = partial(compare_rows, session)
-    return Measure(corpus.name, (of_set(session, corpus.name),), take, compared)
+    return Measure(corpus.name, (of_set(session, corpus.name),), take, compared, corpus.state)
 
 
 def _decode(session: Session, model: Model, corpus: Corpus) -> Decoded:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryFile
 
 from distil_jax.data.speech import Utterance
 from distil_jax.errors import UserError
@@ -29,6 +30,17 @@ class Outputs:
     formats: tuple[str, ...]
     _names: dict[tuple[str, str], str] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
+
+    def prepare(self) -> None:
+        """Make the folder. Raises UserError where nothing can be written there."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"--output {self.folder}: expected a folder to write to: {error.strerror}"
+            ) from None
 
     def name(self, corpus: str, utterances: Iterable[Utterance]) -> None:
         """Give every utterance of a corpus its name.

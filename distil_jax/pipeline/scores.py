@@ -12,7 +12,7 @@ from distil_jax.labelling.filters import columns
 from distil_jax.labelling.filters.base import MeasuredScore, Measurer, Models, Score
 from distil_jax.labelling.filters.measure import join, measure_corpus, schema
 from distil_jax.labelling.store import SCHEMA, LabelStore
-from distil_jax.pipeline.label import all_labels, claim_labels
+from distil_jax.pipeline.label import all_labels, claim_labels, label_stores
 from distil_jax.pipeline.session import Session
 from distil_jax.processes.parts import merge_parts, own_part
 from distil_jax.progress import progress
@@ -37,7 +37,7 @@ def scored_labels(session: Session, scores: Iterable[Score]) -> pa.Table:
 def _with_measured(session: Session, score: MeasuredScore, labels: pa.Table) -> pa.Table:
     """The labels and what the score adds."""
     corpora, stores = session.corpora("train"), _stores(session, score)
-    missing = [name for name in corpora if not stores[name].finished(corpora[name].count)]
+    missing = [name for name in corpora if not stores[name].finished(corpora[name].state)]
     if missing:
         with at_key(f"filter.scores, {score.name}"):
             measurer = score.measurer(Models(session.teacher, session.transcriber_of))
@@ -55,10 +55,11 @@ def _stores(session: Session, score: MeasuredScore) -> dict[str, LabelStore]:
     what = f"{score.name} scores of other labels, or made with other settings"
     settings = score.model_dump(mode="json")
     stores = {}
-    for name in session.config.data.train:
+    for name, labels in label_stores(session).items():
         folder = session.folder.scores / score.name / name
         stores[name] = LabelStore(folder, schema(score), what, "filter")
-        stores[name].claim(fingerprint(session.label_fingerprint(name), settings))
+        made_with = session.label_fingerprint(name), labels.content, settings
+        stores[name].claim(fingerprint(*made_with))
     processes.barrier("claimed")  # no shard may be written before every process has looked
     return stores
 

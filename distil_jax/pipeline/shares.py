@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator
 
 from distil_jax import processes
-from distil_jax.data.speech import Corpus, Utterance
+from distil_jax.data.speech import Utterance, Utterances
 
 
 class Share:
     """Every so many-th utterance, one after the other; alone, a process has all of them."""
 
-    def __init__(self, corpus: Corpus):
+    def __init__(self, corpus: Utterances):
         self._corpus = corpus
         self._number: dict[str, int] = {}
 

@@ -51,13 +51,15 @@ class Measure:
     name: of its files in a student's evaluation folder, without the suffix. depends: JSON values
     that change what comes out, beside training, step and the settings of decoding. take: what one
     model shows, by all processes together. compare: both sides' into one JSON value; may write
-    tables beside `path`, which is the path of its own JSON file.
+    tables beside `path`, which is the path of its own JSON file. data: the state of the corpus that
+    is heard; None: none, or not known in advance.
     """
 
     name: str
     depends: tuple[Any, ...]
     take: Callable[[Model], Any]
     compare: Callable[[Mapping[Role, Any], Path], Any]
+    data: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +93,10 @@ class SideBySide:
         students are compared with it.
         """
         made_with = {name: self._made_with(measure, name) for name in self.students}
-        found = {name: known(self._path(measure, name), made_with[name]) for name in self.students}
+        found = {
+            name: known(self._path(measure, name), made_with[name], measure.data)
+            for name in self.students
+        }
         missing = [name for name, compared in found.items() if compared is None]
         taught = measure.take(self.teacher) if missing else None
         for name in missing:
@@ -102,7 +107,8 @@ class SideBySide:
             path = self._path(measure, name)
             found[name] = measure.compare(pair, path)
             if processes.is_writer():
-                write_json(path, {"made_with": made_with[name], "compared": found[name]})
+                told = {"made_with": made_with[name], "data": measure.data, "compared": found[name]}
+                write_json(path, told)
         return found
 
     def _path(self, measure: Measure, student: str) -> Path:
@@ -117,7 +123,12 @@ class SideBySide:
         return train_fingerprint(self.session)
 
 
-def known(path: Path, made_with: str) -> Any | None:
-    """What a measure left at `path`, if it was made with the same models and settings."""
+def known(path: Path, made_with: str, data: str | None = None) -> Any | None:
+    """What a measure left at `path`, if it was made with the same models, settings and data.
+
+    data: None where that is not to be looked at.
+    """
     found = read_json(path)
-    return found["compared"] if found is not None and found["made_with"] == made_with else None
+    if found is None or found["made_with"] != made_with or data not in (None, found["data"]):
+        return None
+    return found["compared"]

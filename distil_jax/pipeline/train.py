@@ -18,7 +18,8 @@ from distil_jax.labelling.transcriber import Transcriber
 from distil_jax.mesh import own_rows, split_batch
 from distil_jax.models.layers import Compute
 from distil_jax.pipeline.examples import loader_config, split_examples, target_tokens
-from distil_jax.pipeline.filter import filter_scores
+from distil_jax.pipeline.filter import check_filtered, filter_scores, filtered_labels
+from distil_jax.pipeline.label import check_labels
 from distil_jax.pipeline.session import Session, compute_dtype
 from distil_jax.pipeline.signals import with_signals
 from distil_jax.run import fingerprint, read_jsonl
@@ -32,6 +33,8 @@ def train_stage(session: Session) -> dict[str, Any]:
     """Train the students up to their last step, from wherever an earlier run got to."""
     config = session.config.train
     session.check_training()
+    check_labels(session)
+    check_filtered(session)
     with open_checkpoints(session) as checkpoints:
         checkpoints.claim()
         session.write_config()
@@ -101,6 +104,7 @@ def train_fingerprint(session: Session) -> str:
     return fingerprint(
         session.teacher.fingerprint,
         [session.label_fingerprint(name) for name in config.data.train],
+        filtered_labels(session),
         filter_scores(session, ["id", "corpus", "kept"]),
         config.seed,
         {name: student.model_dump() for name, student in config.named_students.items()},

@@ -1,5 +1,6 @@
 """Recordings of the user's own, of any length, through a model."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,6 +32,9 @@ from distil_jax.pipeline.transcribe_options import TranscribeOptions
 from distil_jax.progress import Progress, progress
 from distil_jax.run import ONLY_STUDENT
 
+log = logging.getLogger(__name__)
+_INEXACT = 0.01  # of what headers say how long a recording is
+
 
 def transcribe_stage(
     session: Session,
@@ -48,6 +52,7 @@ def transcribe_stage(
     if outputs:
         for corpus in corpora:
             outputs.name(corpus.name, corpus)
+        outputs.prepare()
     session.check_decoding("evaluate")
     if student is not None and "student" not in (model, options.draft):
         raise UserError(
@@ -76,7 +81,8 @@ def transcribe_stage(
     told = [row for name, share in shares.items() for row in share.gather(rows[name])]
     aside = [row for rows in processes.gather(quarantine.rows) for row in rows]
     segments = [segment for row in told for segment in row.pop("segments", [])]
-    timed = {"segments": segments} if transcriber.config.timestamps and not outputs else {}
+    asked = transcriber.config.timestamps or options.words
+    timed = {"segments": segments} if asked and not outputs else {}
     drafted = sum(map(Counter, processes.gather(transcriber.take_drafted())), Counter())
     how = {"draft": options.draft, "speculative": acceptance(drafted)} if options.draft else {}
     return {"model": model, **how, "recordings": told, **timed, "set_aside": aside}
@@ -84,7 +90,12 @@ def transcribe_stage(
 
 def _told(transcript: Transcript, outputs: Outputs | None) -> dict[str, Any]:
     """What the result says of a recording: its files, or else its text and segments."""
-    row = as_dict(transcript)
+    row, stated = as_dict(transcript), stated_seconds(transcript.recording.audio)
+    if stated > row["duration"] + max(1.0, _INEXACT * stated):
+        log.warning(
+            "%s: %s: only %.0f of %.0f s could be read, as it is damaged or its header wrong",
+            *(row["source"], row["id"], row["duration"], stated),
+        )
     whose = {key: row[key] for key in ("source", "id")}
     if outputs:
         told = {key: row[key] for key in ("duration", "language")}

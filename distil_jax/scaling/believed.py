@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from distil_jax.errors import UserError
-from distil_jax.scaling.domain import APPLE_DOMAIN, Domain
+from distil_jax.scaling.domain import APPLE_DOMAIN, PER_PARAMETER, Domain
 from distil_jax.scaling.fitted import FittedLaw
 from distil_jax.scaling.laws import DISTILLATION, law_named
 from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS, TEACHER_LOSS
@@ -60,6 +60,7 @@ class Believed:
         limits = Limits(
             size=self.teachers.ranges["N"],
             tokens=self.teachers.ranges["D"],
+            per_parameter=self.teachers.ranges[PER_PARAMETER],
             student_tokens=self.students.ranges["D"],
             teacher_loss=self.students.ranges[TEACHER_LOSS][0],
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from distil_jax.errors import UserError
 from distil_jax.run import write_text
@@ -60,6 +60,17 @@ class FittedLaw(Settings):
     held_out: list[HeldOut] = []
     notes: list[str] = []
     supervised: "FittedLaw | None" = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "FittedLaw":
+        names = list(law_named(self.law).names)
+        if sorted(self.coefficients) != sorted(names):
+            raise ValueError(f"law {self.law}: got {list(self.coefficients)}, expected {names}")
+        if any(len(row) != len(names) for row in self.draws):
+            raise ValueError(f"draws: expected {len(names)} coefficients each")
+        if self.supervised and len(self.supervised.draws) != len(self.draws):
+            raise ValueError("draws: expected as many as of the supervised law")
+        return self
 
     @property
     def values(self) -> dict[str, float]:

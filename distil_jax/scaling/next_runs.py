@@ -53,9 +53,9 @@ def next_runs(believed: Believed, asked: Choice, budget: float) -> list[dict[str
 
 def _candidates(believed: Believed) -> list[Choice]:
     planner = believed.planner
-    sizes = np.geomspace(*believed.students.ranges["N"], _SIZES).tolist()
-    teachers = np.geomspace(*believed.teachers.ranges["N"], _TEACHERS).tolist()
-    ratios = np.geomspace(*believed.students.ranges[PER_PARAMETER], _RATIOS).tolist()
+    sizes = _spaced(believed.students.ranges["N"], _SIZES)
+    teachers = _spaced(believed.teachers.ranges["N"], _TEACHERS)
+    ratios = _spaced(believed.students.ranges[PER_PARAMETER], _RATIOS)
     found = []
     for size, ratio in product(sizes, ratios):
         tokens = ratio * size
@@ -66,6 +66,12 @@ def _candidates(believed: Believed) -> list[Choice]:
             student = planner.with_teacher(size, tokens, INFERENCE, (teacher, 0.0, heard))
             found.append(replace(student, teacher_tokens=None))  # its loss is measured, not fitted
     return [each for each in found if not believed.outside(each)]
+
+
+def _spaced(between: tuple[float, float], count: int) -> list[float]:
+    """So many by equal factors; one, where there is nothing between."""
+    low, high = between
+    return np.geomspace(low, high, count if high > low * (1 + 1e-9) else 1).tolist()
 
 
 def most_telling(

@@ -19,10 +19,12 @@ _POINTS, _ROUNDS, _NARROWER = 41, 14, 0.35
 
 @dataclass(frozen=True)
 class Limits:
-    """What may be chosen: sizes in parameters, tokens, and the teacher's loss."""
+    """What may be chosen: a teacher's parameters, tokens, and tokens a parameter; the student's
+    tokens; and the teacher's loss."""
 
     size: tuple[float, float] = (1e6, 1e17)
     tokens: tuple[float, float] = (1e6, 1e17)
+    per_parameter: tuple[float, float] = (1e-6, 1e9)
     student_tokens: tuple[float, float] = (1e6, 1e17)
     teacher_loss: float = 0.0
 
@@ -96,16 +98,20 @@ class Planner:
         """The best student of `size` parameters for a budget, and the teacher for it.
 
         Where the teacher costs nothing, only its loss is chosen: named is then the one that is
-        cheapest to train to that loss. The loss is infinite where the limits leave no student.
+        cheapest to train to that loss, if one within the limits gets there. The loss is infinite
+        where the limits leave no student.
         """
         if scenario.is_free:
             tokens = self.tokens_left(compute, size, scenario, np.ones(()), np.zeros(()))
             heard = self.best_teacher(size, float(tokens))[1]
             teacher, learnt = self.cheapest_teacher(heard)
-        else:
-            teacher, learnt = self._teacher(compute, size, scenario)
-            heard = float(self.supervised_loss(teacher, learnt))
-            tokens = self.tokens_left(compute, size, scenario, np.array(teacher), np.array(learnt))
+            found = self.with_teacher(size, float(tokens), scenario, (teacher, learnt, heard))
+            if not np.isclose(self.supervised_loss(teacher, learnt), heard, rtol=1e-4):
+                return replace(found, teacher_size=None, teacher_tokens=None)
+            return found
+        teacher, learnt = self._teacher(compute, size, scenario)
+        heard = float(self.supervised_loss(teacher, learnt))
+        tokens = self.tokens_left(compute, size, scenario, np.array(teacher), np.array(learnt))
         return self.with_teacher(size, float(tokens), scenario, (teacher, learnt, heard))
 
     def with_teacher(
@@ -132,14 +138,16 @@ class Planner:
         """Size and tokens of the teacher to take."""
 
         def loss(point: np.ndarray) -> np.ndarray:
-            teacher, learnt = np.exp(point)
+            teacher, learnt = np.exp(point[0]), np.exp(point[0] + point[1])
             heard = self.supervised_loss(teacher, learnt)
             tokens = self.tokens_left(compute, size, scenario, teacher, learnt)
             found = self._allowed(self.student_loss(size, tokens, heard), tokens)
-            return np.where(heard >= self.limits.teacher_loss, found, np.inf)
+            low, high = self.limits.tokens
+            measured = (learnt >= low) & (learnt <= high)
+            return np.where(measured & (heard >= self.limits.teacher_loss), found, np.inf)
 
-        teacher, learnt = _lowest(loss, [self.limits.size, self.limits.tokens])
-        return teacher, learnt
+        teacher, ratio = _lowest(loss, [self.limits.size, self.limits.per_parameter])
+        return teacher, teacher * ratio
 
     def best_teacher(self, size: float, tokens: float) -> tuple[float, float]:
         """The lowest loss of a student, and its teacher's: a better one would give a worse one."""
@@ -153,7 +161,7 @@ class Planner:
 
     def cheapest_teacher(self, loss: float) -> tuple[float, float]:
         """Size and tokens of the least compute that reach a loss, by supervised training."""
-        low, high = np.log(1e12), np.log(1e40)
+        low, high = np.log(1e6), np.log(1e40)
         for _ in range(60):
             middle = (low + high) / 2
             better = self.without_teacher(float(np.exp(middle))).loss <= loss

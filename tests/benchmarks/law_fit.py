@@ -5,9 +5,9 @@
     python -m tests.benchmarks.law_fit --work distillation
 
 grid: the Chinchilla law from all of its 4,500 starts, Huber's loss of 1e-3. bootstrap: 1,000 draws
-of the same runs, SciPy from the best optimum, ours from up to three; compared is the spread of
-alpha. distillation: 697 runs, 64 starts, 1e-4. Runs are made up (tests/made_up_runs.py) unless
---runs names a table of N, D, loss.
+of the same runs, each from the best optimum; compared is the spread of alpha. distillation: 697
+runs, 64 starts, 1e-4. Runs are made up (tests/made_up_runs.py) unless --runs names a table of N, D,
+loss.
 
 The same in both: runs, starts, loss, and a gradient that jax has compiled; SciPy gets the loss
 divided by delta squared, without which it stops early. It searches only --peer-starts of the starts

@@ -1,5 +1,6 @@
 """Any bytes at all: samples, or a reason."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,12 @@ def test_a_damaged_header_does_not_fill_the_memory(rate):
     data = bytearray(encoded(tone(1.0)))
     data[24:28] = rate.to_bytes(4, "little")
     assert reason(bytes(data))
+
+
+def test_a_name_need_not_be_utf_8(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    path.write_bytes(encoded(tone(1.0)))
+    assert len(read_audio(path)) == SAMPLE_RATE
 
 
 def test_a_file_cut_short_gives_what_is_left():

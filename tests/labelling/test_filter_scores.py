@@ -90,6 +90,16 @@ def test_repetition_is_the_share_of_ngrams_met_before(text, language, n, share):
     assert score("repetition", labels, n=n) == [pytest.approx(share)]
 
 
+def test_speech_rate_of_a_language_that_is_common_is_compared_within_it():
+    """Four letters a second are odd among twelve, and none among their like."""
+    english = [{"label": "a" * (11 + n % 3), "duration": 1.0, "language": "en"} for n in range(40)]
+    chinese = [{"label": "好" * (4 + n % 2), "duration": 1.0, "language": "zh"} for n in range(20)]
+    few = score("speech_rate", label_table([*english, *chinese[:19]]))[40:]
+    many = score("speech_rate", label_table([*english, *chinese]))[40:]
+    assert min(few) > 3
+    assert max(many) < 2
+
+
 def test_speech_rate_is_in_robust_deviations_of_each_corpus():
     rng = np.random.default_rng(0)
     rows = [

@@ -15,7 +15,8 @@ def rows(first: int, count: int) -> list[dict]:
     ]
 
 
-FIRST, SECOND = ["a", "b", "c"], ["d", "e"]  # the utterances of the two shards
+FIRST, SECOND = "3 utterances", "2 others"  # what the two shards are of, as hashes
+STATE = "as it was"
 
 
 @pytest.fixture
@@ -26,14 +27,14 @@ def store(tmp_path) -> LabelStore:
 def finished(store: LabelStore) -> LabelStore:
     store.write(0, FIRST, rows(0, 3))
     store.write(1, SECOND, rows(3, 2))
-    store.finish(2, 5)
+    store.finish([FIRST, SECOND], STATE)
     return store
 
 
 def test_labels_come_back_in_the_order_of_the_corpus(store):
     store.write(1, SECOND, rows(3, 2))
     store.write(0, FIRST, rows(0, 3))
-    store.finish(2, 5)
+    store.finish([FIRST, SECOND], STATE)
     table = store.read()
     assert table.schema == SCHEMA
     assert table["id"].to_pylist() == [f"clip-{i}" for i in range(5)]
@@ -89,24 +90,32 @@ def test_reading_before_the_end_says_what_to_do(store):
     store.write(0, FIRST, rows(0, 3))
     assert store.has(0, FIRST)
     assert not store.has(1, SECOND)
-    assert not store.finished(5)
+    assert not store.finished(STATE)
     with pytest.raises(UserError, match=r"labelling is not finished; run `distil-jax label`"):
         store.read()
 
 
 def test_a_corpus_that_changed_is_not_taken_for_the_one_that_was_labelled(store):
     finished(store)
-    assert store.finished(5)
-    assert store.finished(None)  # a stream, whose length nobody knows
-    for changed in (lambda: store.finished(6), lambda: store.has(0, ["a", "new", "b"])):
-        with pytest.raises(UserError, match=r"the recordings changed since .*corpus was begun"):
-            changed()
+    assert store.finished(STATE)
+    assert store.finished(None)  # a stream, of which nothing is known in advance
+    assert not store.finished("otherwise")  # it must be looked through
+    with pytest.raises(UserError, match=r"shard-00000.parquet changed since it was made. Remove"):
+        store.has(0, "2 utterances and a new one")
+
+
+def test_the_content_is_that_of_all_shards_in_order(store):
+    found = finished(store).content
+    store.finish([SECOND, FIRST], STATE)
+    assert store.content != found
+    store.finish([FIRST, SECOND], "copied elsewhere")
+    assert store.content == found
 
 
 def test_a_shard_that_was_removed_is_labelled_anew(store):
     """As the message about a damaged one advises."""
     finished(store).shard(1).unlink()
-    assert not store.finished(5)
+    assert not store.finished(STATE)
     assert store.has(0, FIRST)
     assert not store.has(1, SECOND)
 
@@ -125,6 +134,6 @@ def test_a_missing_shard_is_named(store):
 
 
 def test_a_corpus_without_clips_has_an_empty_table(store):
-    store.finish(0, 0)
+    store.finish([], STATE)
     assert store.read().num_rows == 0
-    assert store.finished(0)
+    assert store.finished(STATE)

@@ -23,9 +23,13 @@ BATCH, ZERO, END = 4, 50_000, 40_000
 
 @dataclass
 class Reads:
-    """In place of a Transcriber: each second of sound is a token, written in its samples."""
+    """In place of a Transcriber: each second of sound is a token, written in its samples.
+
+    silent: windows, by number, that it guesses at, of each recording.
+    """
 
     timestamps: bool = False
+    silent: tuple[int, ...] = ()
     batches: list[list[str]] = field(default_factory=list)
     languages: list[str | None] = field(default_factory=list)
     detected: int = 0
@@ -37,7 +41,7 @@ class Reads:
 
     @property
     def config(self) -> Any:
-        return SimpleNamespace(timestamps=self.timestamps)
+        return SimpleNamespace(timestamps=self.timestamps, fallback=bool(self.silent))
 
     def language_of(self, params: dict, samples: np.ndarray) -> str:
         self.detected += 1
@@ -49,8 +53,18 @@ class Reads:
             self.batches.append([clip.id for clip in batch])
             for clip in batch:
                 self.languages.append(clip.language)
-                tokens = self._tokens(clip.samples)
-                yield clip, SimpleNamespace(tokens=tokens, language=clip.language or "fr")
+                tokens, silent = (
+                    self._tokens(clip.samples),
+                    int(clip.id.partition("#")[2]) in self.silent,
+                )
+                yield (
+                    clip,
+                    SimpleNamespace(
+                        tokens=tokens,
+                        language=clip.language or "fr",
+                        is_silence=lambda limits, silent=silent: silent,
+                    ),
+                )
 
     def _tokens(self, samples: np.ndarray) -> list[int]:
         tokens = [round(float(x) * 10_000) for x in samples[SAMPLE_RATE // 2 :: SAMPLE_RATE]]
@@ -109,6 +123,16 @@ def test_timestamps_make_segments(tmp_path):
             (first, first + 7, list(range(first + 1, first + 8)))
             for first in range(0, int(transcript.duration), 7)
         ]
+
+
+def test_a_guess_at_what_nobody_said_is_no_text(tmp_path):
+    """As transformers has it with its thresholds; the windows beside it are kept."""
+    recordings = [write(tmp_path / f"{n}.wav", n) for n in (20, 100)]
+    long = transcripts(Reads(silent=(2,)), recordings)[0][1]  # from 40 to 70 s
+    [segment] = long.segments
+    assert segment.tokens == [*range(1, 51), *range(61, 101)]
+    assert long.duration == 100
+    assert [each.text for each in transcripts(Reads(silent=(0,)), recordings[:1])[0]] == [""]
 
 
 def test_windows_of_several_recordings_share_batches(tmp_path):

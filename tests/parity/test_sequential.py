@@ -64,7 +64,8 @@ def test_recordings_of_the_package(previous, theirs, repository, tmp_path):
 @pytest.mark.parametrize("previous", [False, True])
 @pytest.mark.parametrize("seconds", [600, 3600])
 def test_long_recordings(seconds, previous, theirs, shared_data, tmp_path):
-    path = joined(shared_data / "speech" / "en_ljspeech", seconds, tmp_path / "a.flac", ".flac")
+    speech, path = shared_data / "speech", tmp_path / "a.flac"
+    joined(speech / "en_ljspeech", seconds, path, ".flac", speech / "en_asterisk")
     assert_same(theirs("tiny.en"), [path], previous, "tiny.en")
 
 

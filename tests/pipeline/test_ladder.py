@@ -185,11 +185,18 @@ def test_a_ladder_may_grow_but_not_change(made, text):
     path = config.folder / "runs/1l-640/model.safetensors"
     before = path.stat().st_mtime_ns
     grids = [grid.model_dump() for grid in config.alone]
-    more = config_of(text, config.folder, alone=[*grids, {"layers": [1], "tokens": [5 * STEP]}])
-    assert ladder.climb(more)["runs"] == 7
+    # One more of a length of its own, and one that goes side by side with what is there.
+    new = (
+        {"layers": [1], "tokens": [5 * STEP]},
+        {"layers": [1], "tokens": [10 * STEP], "seeds": [1]},
+    )
+    more = config_of(text, config.folder, alone=[*grids, *new])
+    assert ladder.climb(more)["runs"] == 8
     assert path.stat().st_mtime_ns == before
+    kept = (config.folder / "config.yaml").read_bytes()
     with pytest.raises(UserError, match="made with other settings or of another text"):
         ladder.climb(config_of(text, config.folder, seed=1))
+    assert (config.folder / "config.yaml").read_bytes() == kept
 
 
 @pytest.mark.parametrize(
@@ -216,6 +223,15 @@ def test_mistakes_in_a_ladder_are_told(text, tmp_path, changes, told):
     path.write_text(dump_yaml({**good, **changes}), encoding="utf-8")
     with pytest.raises(ConfigError, match=told):
         read_config_file(LadderConfig, path)
+
+
+def test_a_text_that_is_too_short_is_told_before_the_work(text, tmp_path):
+    models = {"aspect": 8, "head_width": 4, "context": 100_000, "vocabulary": 300}
+    with pytest.raises(
+        UserError, match=r"the text for teacher: got .* which are no window of 1000"
+    ):
+        ladder.climb(config_of(text, tmp_path, models=models))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_verb(text, tmp_path):

@@ -181,6 +181,21 @@ def test_what_a_kill_left_is_kept(run, whole, taken):
     assert summary(run) == summary(whole[0])
 
 
+def test_a_set_that_changed_is_heard_again(run, tmp_path, taken):
+    folder = tmp_path / "mine"
+    write_sounds(folder, [1.0], texts=True)
+    loaded = load_config(run, [*NOTHING, f"data.evaluation.mine.path={folder}"])
+    before = pipeline.evaluate(loaded)["sets"]["mine"]
+    (folder / "0.txt").write_text("a text of other words")
+    taken.clear()
+    after = pipeline.evaluate(loaded)["sets"]["mine"]
+    assert taken == [f"mine {role}" for role in ROLES]
+    assert after["teacher"]["error_rate"] != before["teacher"]["error_rate"]
+    taken.clear()
+    assert pipeline.evaluate(loaded)["sets"]["mine"] == after
+    assert taken == []
+
+
 def test_what_is_no_longer_asked_for_goes_from_the_summary(run, plain, taken):
     assert pipeline.evaluate(load_config(run, NOTHING)) == plain[1]
     assert summary(run) == summary(plain[0])

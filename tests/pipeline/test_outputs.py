@@ -57,6 +57,14 @@ def test_no_name_leaves_the_folder(tmp_path, id):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_folder_that_cannot_be_is_told_before_the_work(tmp_path):
+    (tmp_path / "a.txt").write_text("no folder")
+    with pytest.raises(UserError, match=r"a.txt.b: expected a folder to write to: Not a direc"):
+        Outputs(tmp_path / "a.txt" / "b", ("txt",)).prepare()
+    Outputs(tmp_path / "new" / "one", ("txt",)).prepare()
+    assert list((tmp_path / "new" / "one").iterdir()) == []
+
+
 def test_a_transcript_beside_its_recording_is_spared(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"RIFF")
     (tmp_path / "a.txt").write_text("the transcript")

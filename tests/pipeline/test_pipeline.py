@@ -158,6 +158,8 @@ def test_a_verb_before_its_turn_says_what_to_run_first(verb, first, config, tmp_
         ("label", "label.max_new_tokens=7", "holds labels made with another"),
         ("label", "teacher.weight_dtype=int8", "holds labels made with another"),
         ("filter_labels", "label.max_new_tokens=7", "holds labels made with another"),
+        ("train", "label.max_new_tokens=7", "holds labels made with another"),
+        ("train", "filter.unreferenced=drop", "decided with other settings than these; run"),
         ("train", "train.optimizer.learning_rate=1", "checkpoints of a training with other"),
         ("train", "train.steps=1", "checkpoints of a training with other"),
         ("evaluate", "seed=1", "checkpoints of a training with other"),

@@ -109,6 +109,7 @@ def test_mistakes_are_told(tmp_path):
     for arguments, code, told in (
         (("--law", "kaplan"), 1, "law 'kaplan': got a name that no law has"),
         (("--column", "N"), 2, "--column N: expected OURS=THEIRS"),
+        (("--column", "N=a", "--column", "N=b"), 2, "--column N: got 2 of it, expected one"),
         (("--law", "distillation"), 1, "got no run with a teacher_loss"),
         (
             ("--law", "distillation", "--supervised", "none"),

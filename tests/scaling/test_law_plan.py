@@ -86,6 +86,21 @@ def test_operations_are_counted_as_asked():
     assert tokens[1] < tokens[2] < tokens[0]
 
 
+def test_a_teacher_has_tokens_a_parameter_as_the_law_has_seen():
+    """Whose training is not paid for would be as small as may be, and learn for ever."""
+    for size in (3e8, 1e9):
+        rows = call("--law", "apple", "--size", size, "--compute", 1e20)["plans"]
+        for row in rows:
+            if row["scenario"] == "inference":
+                assert row["teacher_tokens"] / row["teacher_size"] <= 1100 * (1 + 1e-9)
+
+
+def test_charts_beyond_the_runs(tmp_path):
+    asked = ("--law", "apple", "--size", 1e9, "--compute", 1e21, "--extrapolate")
+    assert call(*asked, "--plots", tmp_path)["break_even_compute"]
+    assert len(list(tmp_path.glob("*.png"))) == 5
+
+
 def test_storage_is_a_limit():
     free = call("--law", "apple", "--size", 1e9, "--compute", 1e21)["plans"][1]
     alone, kept, *_ = call(
@@ -113,6 +128,18 @@ def test_teachers_of_ones_own(tmp_path):
     [
         (("--law", "apple"), 2, "expected CONFIG, or else --law with --size"),
         (("--law", "apple", "--size", 1e9), 1, "got both of --compute and --loss, or none"),
+        (("--law", "apple", "--size", 1e9, "--table"), 2, "are asked of a CONFIG"),
+        (("config.yaml", "--size", 1e9), 2, "--size, --compute and the like are asked of a --law"),
+        (
+            ("--law", "apple", "--size", 1e9, "--compute", 1e21, "--price", 2),
+            1,
+            "--price is of a chip's hour: expected --chips too",
+        ),
+        (
+            ("--law", "apple", "--size", 1e9, "--compute", 1e21, "--utilization", 40),
+            1,
+            "utilization: got 40, expected a share, as 0.4",
+        ),
         (
             ("--law", "apple", "--size", 1e10, "--compute", 1e20),
             1,

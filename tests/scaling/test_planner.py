@@ -167,6 +167,14 @@ def test_many_students_pay_little_for_one_teacher():
     assert PLANNER.best(1e21, 1e9, shared_by(students - 1)).loss >= alone
 
 
+def test_a_teacher_that_none_within_the_limits_is_has_no_size():
+    near = PLANNER.limited(size=(1e8, 1e9), tokens=(1e9, 1e10))
+    found = near.best(1e21, 1e9, BEST_CASE)
+    assert found.teacher_loss is not None
+    assert (found.teacher_size, found.teacher_tokens) == (None, None)
+    assert PLANNER.best(1e21, 1e9, BEST_CASE).teacher_size is not None
+
+
 def test_teachers_that_exist_are_ranked():
     """Not by their own loss: the best of them is beyond the gap, and dear to ask."""
     teachers = [

@@ -77,6 +77,21 @@ def test_empty_cells_say_nothing(path):
     ]
 
 
+def test_a_student_of_an_unknown_loss_is_no_run_alone(path):
+    path.write_text(
+        "N,D,loss,teacher,teacher_loss\n"
+        "1e8,2e9,3.1,,\n2e8,4e9,2.9,big,2.5\n3e8,4e9,2.8,big,\n4e8,4e9,2.7,big,inf\n"
+    )
+    table = read_tables([path], {})
+    assert table.rows.tolist() == [0, 1]
+    assert table.notes == [
+        "1 runs left out: teacher_loss is no number above 0 (rows 3)",
+        "1 runs left out: they name a teacher and say no teacher_loss (rows 2)",
+    ]
+    path.write_text("N,D,loss,teacher\n1e8,2e9,3.1,none\n2e8,4e9,2.9,none\n")
+    assert read_tables([path], {}).rows.tolist() == [0, 1]
+
+
 def test_several_tokenizers_are_refused(path):
     path.write_text(TEXT.replace("2.9,finished,bpe", "2.9,finished,unigram"))
     with pytest.raises(UserError, match=r"2 tokenizers \(bpe, unigram\): losses a token cannot"):
@@ -103,6 +118,8 @@ def test_what_is_no_table_is_told(tmp_path):
         ("a.json", "{}", "got .json, expected .csv or .parquet"),
         ("b.parquet", "PAR1 no", "cannot be read"),
         ("c.csv", "N,D,loss\n1,2\n", "cannot be read"),
+        ("d.csv", "N,D,loss,loss\n1,2,3,4\n", "got 2 columns loss, expected one"),
+        ("e.csv", "N;D;loss\n1;2;3\n", "its columns must be divided by commas"),
     ):
         (tmp_path / name).write_text(text)
         with pytest.raises(UserError, match=told):

@@ -114,5 +114,5 @@ def _lines(path: Path, rows: Sequence[dict]) -> list[str]:
             f"likelihood.text {path} cannot be read ({error}); expected a text file in UTF-8"
         ) from None
     languages = [row["language"] for row in rows if row["language"] is not None]
-    language = max(set(languages), key=languages.count) if languages else None
+    language = max(sorted(set(languages)), key=languages.count) if languages else None
     return [_plain(line, language) for line in lines if line.strip()]

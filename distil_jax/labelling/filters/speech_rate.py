@@ -9,6 +9,7 @@ from distil_jax.data.text import normaliser
 from distil_jax.labelling.filters.base import Score, numbers
 
 _MAD_OF_NORMAL = 0.6745  # the median absolute deviation of a normal distribution of deviation 1
+_ENOUGH = 20  # labels of a language in a corpus, that they are compared with each other alone
 
 
 class SpeechRate(Score):
@@ -32,10 +33,16 @@ class SpeechRate(Score):
         said = (letters > 0) & (seconds > 0)
         rate[said] = np.log(letters[said] / seconds[said])
         odd = np.full(len(rows), np.nan)
-        corpora = np.array(labels["corpus"].to_pylist(), object)
+        corpora, languages = (
+            np.array(labels[name].to_pylist(), object) for name in ("corpus", "language")
+        )
         for corpus in dict.fromkeys(corpora):
             own = said & (corpora == corpus)
             odd[own] = _deviations(rate[own])
+            for language in dict.fromkeys(languages[own]):
+                alike = own & (languages == language)
+                if alike.sum() >= _ENOUGH:
+                    odd[alike] = _deviations(rate[alike])
         return odd
 
 

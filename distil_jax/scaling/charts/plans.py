@@ -69,9 +69,8 @@ def write_gain(planner: Planner, size: float, tokens: float, path: Path) -> None
     side of `size` and of `tokens`; beyond the line of zero none helps."""
     sizes, counts = (np.geomspace(middle / 10, middle * 10, 60) for middle in (size, tokens))
     across, up = np.meshgrid(sizes, counts)
-    heard = np.geomspace(planner.limits.teacher_loss, 20 * planner.limits.teacher_loss, 300)
-    if planner.limits.teacher_loss <= 0:
-        heard = np.geomspace(1.001, 20, 300) * planner.supervised["E"]
+    lowest = max(planner.limits.teacher_loss, 1.001 * planner.supervised["E"])
+    heard = np.geomspace(lowest, 20 * lowest, 300)
     taught = planner.student_loss(across[..., None], up[..., None], heard).min(axis=-1)
     gain = planner.supervised_loss(across, up) - taught
     with figure(path, (7, 4.4)) as drawn:

@@ -85,19 +85,23 @@ def _read(path: Path, columns: Mapping[str, str]) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: got {path.suffix or 'no ending'}, expected .csv or .parquet")
     try:
         table = reader(path)
+        names = table.column_names
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file") from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     there = {name: columns.get(name, name) for name in (*NUMBERS, *WORDS)}
-    missing = [there[name] for name in NEEDED if there[name] not in table.column_names]
+    missing = [there[name] for name in NEEDED if there[name] not in names]
     if missing:
         raise UserError(
-            f"{path}: got no column {', '.join(missing)}; "
-            f"it has {', '.join(table.column_names)}. Say which is which, as in "
-            f"--column N=params --column D=tokens --column loss=val_loss"
+            f"{path}: got no column {', '.join(missing)}; it has {', '.join(names)}. Say which is "
+            f"which, as in --column N=params --column D=tokens --column loss=val_loss"
+            + ("; its columns must be divided by commas" if len(names) == 1 else "")
         )
-    known = {n: table.column(c) for n, c in there.items() if c in table.column_names}
+    twice = [column for column in there.values() if names.count(column) > 1]
+    if twice:
+        raise UserError(f"{path}: got {names.count(twice[0])} columns {twice[0]}, expected one")
+    known = {n: table.column(c) for n, c in there.items() if c in names}
     found = {n: _numbers(path, n, known[n]) for n in NUMBERS if n in known}
     for name in (name for name in WORDS if name in known):
         said = known[name].to_pylist()
@@ -140,7 +144,14 @@ def _useful(table: Table) -> Table:
         drop(~(np.isfinite(column) & (column > 0)), f"{name} is no number above 0")
     for name in ("teacher_loss", "weight"):
         column = table.numbers[name]
-        drop(~np.isnan(column) & ~(column > 0), f"{name} is no number above 0")
+        drop(
+            ~np.isnan(column) & ~(np.isfinite(column) & (column > 0)),
+            f"{name} is no number above 0",
+        )
+    untold = np.isnan(table.numbers["teacher_loss"])
+    if not untold.all():  # else it is a table of runs alone, whatever its teachers are
+        named = np.array([each is not None for each in table.words["teacher"]], bool)
+        drop(named & untold, "they name a teacher and say no teacher_loss")
     statuses = table.words["status"]
     ended = np.array([each is None or each.lower() in _FINISHED for each in statuses], bool)
     drop(~ended, "their status says that they did not finish")
