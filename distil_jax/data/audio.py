@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -103,8 +104,9 @@ def open_sound(source: Path | bytes) -> soundfile.SoundFile:
         raise BadAudio("not a file" if source.exists() else "missing: no such file")
     if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
         raise BadAudio("empty: no bytes")
-    # As bytes: the name of a file need not be UTF-8.
-    f = _ReadForward(io.BytesIO(source) if isinstance(source, bytes) else os.fsencode(source))
+    # As bytes: the name of a file need not be UTF-8. (soundfile takes them, its types do not.)
+    file: Any = io.BytesIO(source) if isinstance(source, bytes) else os.fsencode(source)
+    f = _ReadForward(file)
     if not _RATES[0] <= f.samplerate <= _RATES[1]:
         raise BadAudio(f"its sample rate is {f.samplerate} Hz, expected {_RATES[0]} to {_RATES[1]}")
     return f

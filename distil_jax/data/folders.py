@@ -36,7 +36,7 @@ class ListCorpus:
     def __iter__(self) -> Iterator[Utterance]:
         return iter(self.utterances)
 
-    @cached_property
+    @property
     def state(self) -> str | None:
         return fingerprint([utterance.content for utterance in self.utterances])
 
