@@ -127,14 +127,14 @@ class LabelStore:
     def finished(self, state: str | None) -> bool:
         """Whether every shard is there, and the corpus in the state (if known) that it was in."""
         done = read_json(self.folder / "finished.json")
-        if done is None or state not in (None, done["state"]):
+        if done is None or state not in (None, done.get("state")):
             return False
         return all(self.shard(index).exists() for index in range(done["shards"]))
 
     @property
     def content(self) -> str:
         """A hash of all that is labelled. Raises UserError when labelling has not ended."""
-        return _finished(self.folder)["content"]
+        return _finished(self.folder).get("content", "")  # none in older runs
 
     def read(self, columns: list[str] | None = None) -> pa.Table:
         """All rows in the order of the corpus. Raises UserError when labelling has not ended."""

@@ -9,7 +9,7 @@ from distil_jax.scaling.fitting.fit import Fit
 from distil_jax.scaling.fitting.search import search
 from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS
 
-_FROM = 3  # optima of the fit, of which a draw's search begins at the one that suits it best
+_FROM = 3  # optima that each draw's search begins at
 _STEPS = 60
 
 
@@ -65,20 +65,31 @@ def bootstrap(
     """Fit anew to `count` draws of the runs, cluster by cluster (Efron 1979).
 
     own: columns [count, n] of which each draw has its own, such as losses that another law, drawn
-    with this one, predicts.
+    with this one, predicts. Each search begins at the best optima of the fit.
     """
-    runs = fit.runs
+    runs, starts = fit.runs, fit.optima[:_FROM]
     if not count:
         return Sampled(fit, np.empty((0, len(fit.point))))
     weights = runs.resampled_weights(count, np.random.default_rng(seed))
     columns = {**runs.columns, **(own or {})}
-    optima = fit.optima[:_FROM]
-    seen = fit.law.predict_log(optima[:, None, None], columns)  # [optima, draws or 1, n]
-    misfit = fit.loss.total(seen - np.log(runs.loss), weights)  # [optima, draws]
-    starts = optima[np.argmin(np.nan_to_num(misfit, nan=np.inf), axis=0)]
-    found = search(fit.law, fit.loss, columns, runs.loss, starts, weights, steps=_STEPS)
+    repeated = {
+        name: np.repeat(column, len(starts), axis=0) if column.ndim == 2 else column
+        for name, column in columns.items()
+    }
+    found = search(
+        fit.law,
+        fit.loss,
+        repeated,
+        runs.loss,
+        np.tile(starts, (count, 1)),
+        np.repeat(weights, len(starts), axis=0),
+        steps=_STEPS,
+    )
+    losses = found.losses.reshape(count, len(starts))
+    points = found.points.reshape(count, len(starts), -1)
+    rows = np.arange(count), np.argmin(losses, axis=1)
     # A draw without a law stays in its place: that of another law may belong to it.
-    return Sampled(fit, np.where(np.isfinite(found.losses)[:, None], found.points, np.nan))
+    return Sampled(fit, np.where(np.isfinite(losses[rows])[:, None], points[rows], np.nan))
 
 
 def bootstrap_both(

@@ -108,7 +108,7 @@ def fit(
         loss=loss,
         runs=runs,
         point=best,
-        objective=float(loss.total(residuals, runs.weights)),
+        objective=loss.total(residuals, runs.weights),
         optima=_distinct(ended),
         starts=len(starts),
         reached=int(np.sum(ended.losses <= ended.losses[0] * (1 + _SAME))),

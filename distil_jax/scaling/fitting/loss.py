@@ -25,13 +25,12 @@ class FitLoss(Settings):
         """Below it residuals count by their squares. Nobody measures a loss to a millionth."""
         return self.delta if self.kind == "huber" else 1e-6
 
-    def total(self, residuals: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """As the papers count it, [..., n] -> [...]: of each residual r^2 / 2, or
-        delta (|r| - delta / 2)."""
+    def total(self, residuals: np.ndarray, weights: np.ndarray) -> float:
+        """As the papers count it: of each residual r^2 / 2, or delta (|r| - delta / 2)."""
         with jax.enable_x64(True):
             each, _, _ = self.scaled(jnp.asarray(residuals, jnp.float64))
             unit = {"huber": self.delta, "absolute": 1.0, "squares": 1.0}[self.kind]
-            return np.asarray(jnp.sum(weights * each, axis=-1) * unit)
+            return float(jnp.sum(weights * each) * unit)
 
     def scaled(self, residuals: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Value, slope and curvature of each, times a number that makes the slope far away 1.
