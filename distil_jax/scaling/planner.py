@@ -14,6 +14,7 @@ from distil_jax.scaling.language_models import APPLE
 from distil_jax.scaling.laws import DISTILLATION, GAMMA, Law
 from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS, TEACHER_LOSS
 
+_LOWEST = 1e-3  # loss of a teacher, where a fit says of none that it cannot be
 _POINTS, _ROUNDS, _NARROWER = 41, 14, 0.35
 
 
@@ -151,7 +152,7 @@ class Planner:
 
     def best_teacher(self, size: float, tokens: float) -> tuple[float, float]:
         """The lowest loss of a student, and its teacher's: a better one would give a worse one."""
-        lowest = max(self.limits.teacher_loss, self._entropy * (1 + 1e-9))
+        lowest = max(self.limits.teacher_loss, self._entropy * (1 + 1e-9), _LOWEST)
 
         def loss(point: np.ndarray) -> np.ndarray:
             return self.student_loss(size, tokens, np.exp(point[0]))

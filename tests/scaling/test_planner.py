@@ -1,5 +1,7 @@
 """Plans by the published coefficients: the spec's golden values, found there by another solver."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from distil_jax.scaling.bill import (
     Scenario,
     shared_by,
 )
+from distil_jax.scaling.charts.plans import write_gain
 from distil_jax.scaling.domain import APPLE_DOMAIN, Domain
 from distil_jax.scaling.laws.published import APPLE_DISTILLATION, APPLE_SUPERVISED
 from distil_jax.scaling.planner import Choice, Planner
@@ -165,6 +168,16 @@ def test_many_students_pay_little_for_one_teacher():
     alone = PLANNER.without_teacher(1e21, 1e9).loss
     assert PLANNER.best(1e21, 1e9, shared_by(students)).loss < alone
     assert PLANNER.best(1e21, 1e9, shared_by(students - 1)).loss >= alone
+
+
+def test_a_law_without_an_entropy(tmp_path):
+    """As few and short runs give one: E is 0."""
+    planner = replace(PLANNER, supervised={**PLANNER.supervised, "E": 0.0})
+    choice = planner.best(1e21, 1e9, BEST_CASE)
+    assert choice.teacher_loss is not None
+    assert choice.teacher_loss > 0
+    write_gain(planner, choice.size, choice.tokens, tmp_path / "gain.png")
+    assert (tmp_path / "gain.png").exists()
 
 
 def test_a_teacher_that_none_within_the_limits_is_has_no_size():
