@@ -90,5 +90,8 @@ def transcribe(
     }
     rest = audio, model, student
     finish_together(
-        lambda: run_stage("transcribe", config, overrides or [], *rest, **options), as_json, debug
+        lambda: run_stage("transcribe", config, overrides or [], *rest, **options),
+        as_json,
+        debug,
+        "Files of recordings that were through are there; the same command begins anew.",
     )

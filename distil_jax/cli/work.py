@@ -12,6 +12,7 @@ import typer
 from distil_jax.errors import ConfigError, Preempted, UserError, disk_is_full
 
 FAILED, WRONG_USAGE, INTERRUPTED, PREEMPTED = 1, 2, 130, 143
+_GOES_ON = "The same command goes on where it stopped."
 
 
 def run_stage(
@@ -26,7 +27,9 @@ def run_stage(
     return getattr(pipeline, function)(loaded, *rest, **options)
 
 
-def finish_together(work: Callable[[], dict[str, Any]], as_json: bool, debug: bool) -> None:
+def finish_together(
+    work: Callable[[], dict[str, Any]], as_json: bool, debug: bool, if_interrupted: str = _GOES_ON
+) -> None:
     """`finish` for a verb that several processes may share."""
     from distil_jax.processes.ending import finish as leave
     from distil_jax.processes.start import start
@@ -36,16 +39,19 @@ def finish_together(work: Callable[[], dict[str, Any]], as_json: bool, debug: bo
         leave()
         return result
 
-    finish(shared, as_json, debug, begin=lambda: start(debug))
+    finish(shared, as_json, debug, if_interrupted, begin=lambda: start(debug))
 
 
 def finish(
     work: Callable[[], dict[str, Any]],
     as_json: bool,
     debug: bool,
+    if_interrupted: str = _GOES_ON,
     begin: Callable[[], None] = lambda: None,
 ) -> None:
     """Begin, do the work and print its result; an error becomes a message and an exit code.
+
+    if_interrupted: what is true of the work when somebody interrupts it.
 
     Exits with 1 (failed), 2 (wrong config or usage), 130 (interrupted) or 143 (asked to stop by a
     scheduler: run it again).
@@ -61,7 +67,7 @@ def finish(
         if processes.is_writer():
             print_result(result, as_json)
     except KeyboardInterrupt as error:
-        _end("Interrupted. The same command goes on where it stopped.", INTERRUPTED, error)
+        _end(f"Interrupted. {if_interrupted}", INTERRUPTED, error)
     except Exception as error:
         details = f"{traceback.format_exc()}\n" if debug else ""
         _end(f"{details}{_message(error)}", _code(error), error)

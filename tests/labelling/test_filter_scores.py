@@ -122,7 +122,10 @@ def test_language_mismatch_is_the_share_of_the_corpus_in_others():
     rows.append({"corpus": "y", "language": "fr"})
     labels = label_table(rows)
     assert score("language_mismatch", labels) == [0.25, 0.25, 0.25, 0.75, None, 0.0]
-    assert score("language_mismatch", labels, expected="fr") == [1, 1, 1, 0, None, 0]
+    for french in ("fr", "French", "fr-CA"):
+        assert score("language_mismatch", labels, expected=french) == [1, 1, 1, 0, None, 0]
+    with pytest.raises(ValueError, match="got 'Klingon', expected a language of Whisper's"):
+        score("language_mismatch", labels, expected="Klingon")
 
 
 def plain_likelihood(text: str, learnt: list[str], symbols: int, order: int, prior: float) -> float:

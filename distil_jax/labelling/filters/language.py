@@ -5,7 +5,9 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+from pydantic import field_validator
 
+from distil_jax.data.text import language_code, languages
 from distil_jax.labelling.filters.base import Score
 
 
@@ -22,6 +24,14 @@ class LanguageMismatch(Score):
     expected: str | None = None
     good = "low"
     columns = ("corpus", "language")
+
+    @field_validator("expected")
+    @classmethod
+    def _is_a_language(cls, expected: str | None) -> str | None:
+        code = language_code(expected)
+        if code is not None and code not in languages():
+            raise ValueError(f"got {expected!r}, expected a language of Whisper's, as 'de'")
+        return code
 
     def of(self, labels: pa.Table) -> np.ndarray:
         corpora, languages = labels["corpus"].to_pylist(), labels["language"].to_pylist()

@@ -43,7 +43,8 @@ class Proxy(MeasuredScore):
         params = transcriber.place(model.params)
 
         def measure(pairs: Iterable[tuple[dict, Clip]]) -> Iterator[dict[str, Any]]:
-            known = (clip for _, clip in pairs if clip.language in codes)
+            told = transcriber.config.language
+            known = (clip for _, clip in pairs if (clip.language or told) in codes)
             for clip, label in transcriber(params, known):
                 yield {"id": clip.id, "proxy_label": label.text}
 
