@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -23,13 +22,14 @@ from distil_jax import processes
 from distil_jax.algorithms.language_modelling import LanguageModelling, LearningModel, TeacherModel
 from distil_jax.config_file import FILE_NAME, dump_config
 from distil_jax.data.token_text import TokenText, Windows, prepare
-from distil_jax.errors import ConfigError, UserError
+from distil_jax.errors import UserError
 from distil_jax.ladder_config import LadderConfig, Rung
 from distil_jax.mesh import make_mesh, split_batch
 from distil_jax.models import language_model
 from distil_jax.models.layers import Compute
 from distil_jax.models.safetensors_files import read_tensors
 from distil_jax.models.state_dict import from_state_dict, to_state_dict
+from distil_jax.pipeline.ladder_checks import check_ladder
 from distil_jax.pipeline.ladder_rows import row_of, write_rows
 from distil_jax.pipeline.session import compute_dtype
 from distil_jax.progress import clock
@@ -50,7 +50,7 @@ def climb(config: LadderConfig) -> dict[str, Any]:
     if processes.count() > 1:
         raise UserError("a ladder is the work of one process; split a large one over several")
     ladder = Ladder(config)
-    ladder.check()
+    check_ladder(config, ladder.mesh, ladder.windows)
     missing = [left for group in config.groups if (left := ladder.left(group))]
     write_text(config.folder / FILE_NAME, dump_config(config))
     costs = [ladder.flops(group) for group in missing]
@@ -106,32 +106,6 @@ class Ladder:
     @cached_property
     def mesh(self) -> Mesh:
         return make_mesh(self.config.mesh)
-
-    def check(self) -> None:
-        """Raises ConfigError where batches cannot be spread over the devices."""
-        rules, size = self.config.mesh.rules, self.config.train.batch_size
-        shards = prod(self.mesh.shape[axis] for axis in rules.batch)
-        if size % shards:
-            raise ConfigError(
-                f"train.batch_size is {size}, which does not divide over the {shards} devices that "
-                f"share a batch; take a multiple of {shards}, or fewer devices (mesh.shape)"
-            )
-
-        self._check_text(shards)
-
-    def _check_text(self, shards: int) -> None:
-        """Raises UserError where a part of it is too short, before anything is trained."""
-        taught = any(rung.teacher for rung in self.config.rungs)
-        for part in ("teacher", "student", "validation") if taught else ("teacher", "validation"):
-            try:
-                windows = self.windows(part).count
-            except UserError as error:
-                raise UserError(f"the text for {part}: {error}") from None
-            if part == "validation" and min(windows, self.config.train.batch_size) % shards:
-                raise UserError(
-                    f"the text for validation is {windows} windows, which do not divide over the "
-                    f"{shards} devices that share a batch; take more text, or fewer devices"
-                )
 
     def folder(self, rung: Rung) -> Path:
         return self.config.folder / "runs" / rung.name
