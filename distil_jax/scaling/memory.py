@@ -17,6 +17,7 @@ _FAR = 2048  # clips, hardly ever on one device
 # than it says may fit.
 _HOPE = 1.25
 _LESS = 15 / 16  # of a batch that did not fit is tried next at most
+_WORTH = 1.25  # by how much a batch has to be larger than one that fits to be tried, too
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def largest_batch(measure: Callable[[int], Memory], one: Memory, first: int, ava
     """About the most clips a device has room for, twice of which were seen not to fit; or 0.
 
     From far too many downwards to the first batch that fits: for one that does not a compiler gives
-    up early, and says by how much.
+    up early, and says by how much. It may say too much, as before it began to save; so what fits
+    may lead to one more, larger batch.
 
     Args:
         measure: compiles for that many clips a device, as the run will.
@@ -77,23 +79,28 @@ def largest_batch(measure: Callable[[int], Memory], one: Memory, first: int, ava
     while (memory := measure(far)).fits:
         points, far = {far: memory}, 2 * far
     points[far] = memory
+    room = memory.available or available
 
     def fits(clips: int) -> bool:
         points[clips] = measure(clips)
         return points[clips].fits
 
-    clips = _whole(_meeting_point(points, available) * _HOPE)
+    clips = _whole(_meeting_point(points, room) * _HOPE)
     while clips and not fits(clips):
-        clips = _whole(min(_meeting_point(points, available), clips - 1, clips * _LESS))
+        clips = _whole(min(_meeting_point(points, room), clips - 1, clips * _LESS))
+    fitting = {n: memory for n, memory in points.items() if memory.fits}
+    if clips and len(fitting) > 1:
+        too_many = min((n for n in points if n > clips), default=far)
+        larger = _whole(min(_meeting_point(fitting, room), too_many * _LESS))
+        if larger >= clips * _WORTH and fits(larger):
+            clips = larger
     while clips and all(m.fits or n > 2 * clips for n, m in points.items()) and fits(2 * clips):
         clips *= 2
     return clips
 
 
-def _meeting_point(points: dict[int, Memory], available: int) -> float:
-    """The clips at which memory, a line over them, meets what there is."""
-    said = (memory.available for memory in points.values() if not memory.fits)
-    room = next(filter(None, said), available)
+def _meeting_point(points: dict[int, Memory], room: int) -> float:
+    """The clips at which memory, a line over them, meets the bytes that there are."""
     near = sorted(points, key=lambda clips: abs(points[clips].used - room))[:2]
     one, other = near
     slope = (points[one].used - points[other].used) / (one - other)

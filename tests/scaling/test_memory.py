@@ -47,9 +47,9 @@ def test_of_a_line_that_bends_the_answer_still_fits():
         return Memory(used if fits else 2 * used, ROOM, ARGUMENTS if fits else None, used)
 
     best = largest_batch(measure, measure(1), 1, ROOM)
-    assert 40 <= best <= 120
+    assert 100 <= best <= 120
     assert best in tried
-    assert all(clips > best for clips in tried[1:] if clips != best)
+    assert len(tried) <= 8
     assert any(best < clips <= 2 * best for clips in tried), "twice was not seen to fail"
 
 
