@@ -22,7 +22,7 @@ from distil_jax.mesh import Rules, replicated, split_batch
 from distil_jax.models.architecture import ModelConfig, architecture_of
 from distil_jax.models.generate import Decoded, Sampling, detect_language, generate
 from distil_jax.models.layers import Compute
-from distil_jax.models.log_mel import CLIP_SAMPLES, Excerpt
+from distil_jax.models.log_mel import CLIP_SAMPLES, SAMPLE_RATE, Excerpt
 from distil_jax.models.quantized import WeightDtype, storage, store
 from distil_jax.models.speculative import DraftModel, speculate
 from distil_jax.models.token_rules import TokenRules
@@ -32,6 +32,8 @@ from distil_jax.models.whisper_decoder import Decoder
 
 DETECT = -1  # stands in a prompt where the language is to be detected
 PADDING = -2  # stands before a prompt with less earlier text than its batch has room for
+# Speech of so long has more tokens than decoding can do without keys and values of the encoder's.
+_LONG_TEXT_SECONDS = 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +189,8 @@ class Decoding:
                 jnp.sum(prompt == PADDING, axis=1) if start else None,
             )
             if drafting is None:
-                return generate(model.decoder, *rest), prompt
+                long_text = _expects_long_text(sound, wanted)
+                return generate(model.decoder, *rest, long_text=long_text), prompt
             draft = self._draft_model(params, drafting, sound, wanted, encoded)
             return speculate(model.decoder, draft, *rest), prompt
 
@@ -246,3 +249,10 @@ def _encode(model: Whisper, sound: jax.Array | Excerpt, wanted: jax.Array) -> ja
     if isinstance(sound, Excerpt):
         return model.encode_excerpt(sound, wanted)
     return model.encode(sound, wanted)
+
+
+def _expects_long_text(sound: jax.Array | Excerpt, wanted: jax.Array) -> jax.Array | bool:
+    """Whether a clip that is wanted goes on for so long: clips are padded with zeros."""
+    if isinstance(sound, Excerpt):
+        return True
+    return jnp.any(jnp.any(sound[:, _LONG_TEXT_SECONDS * SAMPLE_RATE :] != 0, axis=1) & wanted)

@@ -69,3 +69,7 @@ class Cache(NamedTuple):
     def with_room_for(self, more: int) -> "Cache":
         """The same, with room for `more` positions behind the last."""
         return self._replace(layers=[layer.with_room_for(more) for layer in self.layers])
+
+    def of_rows(self, rows: jax.Array) -> "Cache":
+        """Of these rows of the batch, where the length is that of all."""
+        return self._replace(layers=jax.tree.map(lambda a: a[:, rows], self.layers))

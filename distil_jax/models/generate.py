@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from distil_jax.mesh import on_one_cpu
 from distil_jax.models.decoder_cache import Cache
 from distil_jax.models.token_rules import TokenRules
 from distil_jax.models.whisper_decoder import Decoder, Steps
@@ -60,10 +61,15 @@ class Sampling(NamedTuple):
 
         return jax.vmap(one)(self.keys, self.temperatures, logits)
 
+    def of_rows(self, rows: jax.Array) -> "Sampling":
+        return Sampling(self.keys[rows], self.temperatures[rows])
+
 
 # So many tokens are decoded with a short cache, and on a CPU without keys and values of what the
 # encoder made (tests/benchmarks/decoding.py). Most texts of single sentences end there.
 _SHORT_TEXT = 40
+# When no more than this share of a batch goes on, it goes on without the others on a CPU.
+_FEW_ROWS = 1 / 4
 
 
 class _Text(NamedTuple):
@@ -76,6 +82,14 @@ class _Text(NamedTuple):
     logprob: jax.Array
     entropy: jax.Array
 
+    def of_rows(self, rows: jax.Array) -> "_Text":
+        return _Text(self.count, *(by_row[rows] for by_row in self[1:]))
+
+    def with_rows(self, rows: jax.Array, others: "_Text") -> "_Text":
+        """The inverse of `of_rows`: with these rows as they are in `others`."""
+        pairs = zip(self[1:], others[1:], strict=True)
+        return _Text(others.count, *(whole.at[rows].set(part) for whole, part in pairs))
+
 
 class _Loop(NamedTuple):
     """logits [b, v]: of the tokens that follow the text."""
@@ -83,6 +97,9 @@ class _Loop(NamedTuple):
     text: _Text
     logits: jax.Array
     cache: Cache
+
+    def of_rows(self, rows: jax.Array) -> "_Loop":
+        return _Loop(self.text.of_rows(rows), self.logits[rows], self.cache.of_rows(rows))
 
 
 def detect_language(
@@ -105,12 +122,14 @@ def generate(
     wanted: jax.Array,
     sampling: Sampling | None = None,
     padding: jax.Array | None = None,
+    long_text: jax.Array | bool = False,
 ) -> Decoded:
     """Decode every row until all have ended: all that are wanted, on this device.
 
     encoded [b, s, d]; prompt [b, p] (the start token at `start_position`); wanted [b] bool, False
     for rows that only fill up the batch. sampling: None for the likeliest token at each step.
     padding [b]: with so many tokens that do not count a row's prompt begins; None: no prompt does.
+    long_text: whether to prepare for one from the first token on; it changes nothing but the time.
     """
     batch, prompt_length = prompt.shape
     short = min(max_new_tokens, _SHORT_TEXT)
@@ -118,15 +137,22 @@ def generate(
     hidden, cache = decoder.extend(steps, prompt, cache)
     at_start = jax.nn.softmax(decoder.logits(hidden[:, start_position]), axis=-1)
 
-    def decode(steps: Steps, limit: int, loop: _Loop) -> _Loop:
-        """Until the text has `limit` tokens, or all its rows have ended."""
+    def decode(
+        steps: Steps,
+        limit: jax.Array | int,
+        loop: _Loop,
+        sampling: Sampling | None = sampling,
+        fewest: int = 1,
+    ) -> _Loop:
+        """Until the text has `limit` tokens, or fewer than `fewest` of its rows go on."""
 
         def more(loop: _Loop) -> jax.Array:
-            return (loop.text.count < limit) & ~jnp.all(loop.text.ended)
+            return (loop.text.count < limit) & (jnp.sum(~loop.text.ended) >= fewest)
 
         def step(loop: _Loop) -> _Loop:
             text = _choose(loop.text, loop.logits, rules, sampling)
-            token = jax.lax.dynamic_slice(text.tokens, (0, text.count - 1), (batch, 1))
+            rows = text.tokens.shape[0]
+            token = jax.lax.dynamic_slice(text.tokens, (0, text.count - 1), (rows, 1))
             hidden, cache = decoder.extend(steps, token, loop.cache)
             return _Loop(text, decoder.logits(hidden[:, 0]), cache)
 
@@ -134,8 +160,15 @@ def generate(
 
     def decode_rest(loop: _Loop) -> _Text:
         lasting = decoder.remember(steps, ~loop.text.ended)
-        cache = loop.cache.with_room_for(max_new_tokens - short)
-        return decode(lasting, max_new_tokens, loop._replace(cache=cache)).text
+        loop = loop._replace(cache=loop.cache.with_room_for(max_new_tokens - short))
+        few = int(batch * _FEW_ROWS) if on_one_cpu() else 0
+        loop = decode(lasting, max_new_tokens, loop, fewest=few + 1)
+        if not few:
+            return loop.text
+        rows = jnp.argsort(loop.text.ended, stable=True)[:few]
+        drawn = sampling and sampling.of_rows(rows)
+        rest = decode(lasting.of_rows(rows), max_new_tokens, loop.of_rows(rows), drawn)
+        return loop.text.with_rows(rows, rest.text)
 
     zeros = jnp.zeros(batch)
     text = _Text(
@@ -146,7 +179,8 @@ def generate(
         logprob=zeros,
         entropy=zeros,
     )
-    loop = decode(steps, short, _Loop(text, decoder.logits(hidden[:, -1]), cache))
+    first = short if short == max_new_tokens else jnp.where(long_text, 0, short)
+    loop = decode(steps, first, _Loop(text, decoder.logits(hidden[:, -1]), cache))
     text = loop.text
     if short < max_new_tokens:
         text = jax.lax.cond(jnp.all(text.ended), lambda loop: loop.text, decode_rest, loop)

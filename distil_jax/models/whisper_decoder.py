@@ -41,6 +41,15 @@ class Steps(NamedTuple):
     encoded: jax.Array
     padding: jax.Array | None
 
+    def of_rows(self, rows: jax.Array) -> "Steps":
+        """Of these rows of the batch."""
+        readers = [
+            KeysValues(*(a[rows] for a in r)) if isinstance(r, KeysValues) else r
+            for r in self.readers
+        ]
+        padding = None if self.padding is None else self.padding[rows]
+        return Steps(self.blocks, readers, self.encoded[rows], padding)
+
 
 class DecoderBlock(nnx.Module):
     """Causal self-attention, attention to the encoder, MLP."""

@@ -13,6 +13,7 @@ from scipy.special import softmax
 from scipy.stats import chisquare
 
 from distil_jax.data.speech import Clip
+from distil_jax.labelling import decoding
 from distil_jax.labelling.label import Label, compression_ratio
 from distil_jax.labelling.settings import DecodeConfig, FallbackConfig
 from distil_jax.labelling.transcriber import Transcriber
@@ -246,6 +247,25 @@ def test_each_device_goes_over_to_the_long_cache_alone(vocabulary, params, monke
     monkeypatch.setattr(generate, "_SHORT_TEXT", 2)
     found = labels(vocabulary, params, clips, devices=8)
     assert [label.tokens for label in found] == [label.tokens for label in expected]
+
+
+def test_to_expect_a_long_text_changes_none(vocabulary, params, monkeypatch):
+    clips = some_clips(5)
+    expected = labels(vocabulary, params, clips)
+    monkeypatch.setattr(generate, "_SHORT_TEXT", 2)
+    monkeypatch.setattr(decoding, "_LONG_TEXT_SECONDS", 1)
+    found = labels(vocabulary, params, clips)
+    assert [label.tokens for label in found] == [label.tokens for label in expected]
+
+
+def test_only_speech_of_long_clips_that_are_wanted_is_long():
+    samples = np.zeros((2, 480_000), np.float32)
+    samples[0, :], samples[1, : 15 * 16_000] = 0.1, 0.1
+    long = decoding._expects_long_text
+    assert [bool(long(samples, np.array(w))) for w in ([True, True], [False, True])] == [
+        True,
+        False,
+    ]
 
 
 def test_repetition_compresses():

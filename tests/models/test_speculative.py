@@ -139,6 +139,22 @@ def test_a_text_that_outgrows_the_short_cache_is_as_in_a_long_one(monkeypatch, s
         assert_same(decode(None), expected)
 
 
+@pytest.mark.parametrize("share", [0, 0.5, 0.9])
+@pytest.mark.parametrize("drawn", [False, True])
+def test_rows_that_go_on_without_the_others_say_the_same(monkeypatch, share, drawn):
+    """Whether they were few from the start or became few; and so do those that had ended."""
+    keys = jax.random.key_data(jax.random.split(jax.random.key(3), ROWS))
+    options: Any = {
+        "sampling": Sampling(keys, jnp.linspace(0.3, 1, ROWS)) if drawn else None,
+        "wanted": np.arange(ROWS) % 3 != 1,
+    }
+    expected = decode(None, **options)
+    assert 0 < expected.lengths.min(where=options["wanted"], initial=LIMIT) < LIMIT
+    monkeypatch.setattr("distil_jax.models.generate._SHORT_TEXT", 1)
+    monkeypatch.setattr("distil_jax.models.generate._FEW_ROWS", share)
+    assert_same(decode(None, **options), expected)
+
+
 @pytest.mark.parametrize(
     "draft,tokens,timestamps",
     [("perfect", 5, True), ("good", 3, False), ("good", 8, True), ("hopeless", 1, False)],
