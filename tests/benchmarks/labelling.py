@@ -83,7 +83,8 @@ def ctranslate2(folder: Path, compute_type: str) -> Run:
     features, tokenizer = FeatureExtractor(), Tokenizer.from_file(str(path / "tokenizer.json"))
     prompt = json.loads((path / "prompt.json").read_text(encoding="utf-8"))
     batches = materials.read_clips(folder / "clips.npz").batches
-    limit = len(prompt) + materials.MAX_NEW_TOKENS
+    # Of what it is given as the limit it makes half at most.
+    limit = 2 * max(len(prompt), materials.MAX_NEW_TOKENS)
 
     def run() -> list[str]:
         texts = []
