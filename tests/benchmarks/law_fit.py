@@ -90,7 +90,10 @@ def scipy(work: str, path: str | None, count: int) -> Run:
 
         bounds = list(zip(low, high, strict=True))
         begin = np.clip(start, low, high)
-        return minimize(value, begin, jac=True, method="L-BFGS-B", bounds=bounds)
+        # Of the distillation law its usual patience ends far above the least objective.
+        patience = {"ftol": 1e-15, "gtol": 1e-10, "maxiter": 100_000, "maxfun": 1_000_000}
+        options = patience if work == "distillation" else {}
+        return minimize(value, begin, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
 
     ones = jnp.ones(len(runs.loss))
     if work == "bootstrap":

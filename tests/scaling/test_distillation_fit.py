@@ -2,14 +2,18 @@
 
 from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from distil_jax.scaling.fitting.bootstrap import bootstrap, bootstrap_both
 from distil_jax.scaling.fitting.fit import Fit, fit
 from distil_jax.scaling.fitting.held_out import held_out_of_both, weak_to_strong
 from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.fitting.profile import profiles
+from distil_jax.scaling.fitting.search import mean_loss
 from distil_jax.scaling.laws import DISTILLATION, GAMMA
 from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS
 from tests.made_up_runs import distillation_runs, supervised_runs
@@ -41,6 +45,30 @@ def test_it_predicts_the_law_that_the_runs_are_of(drawn, fitted):
     print(f"\nA9: objective {fitted.objective:.6g}, at the truth {at_truth:.6g}; error {error:.4%}")
     assert fitted.objective <= at_truth
     assert error <= 5e-4
+
+
+def test_no_other_search_gets_lower(fitted):
+    """SciPy's L-BFGS-B from the first of the starts, patiently."""
+    law, (low, high) = fitted.law, fitted.law.bounds()
+    columns = {name: jnp.asarray(fitted.runs.columns[name]) for name in law.inputs}
+    with jax.enable_x64(True):
+        rest = columns, jnp.log(fitted.runs.loss), jnp.asarray(fitted.runs.weights)
+        value = jax.jit(jax.value_and_grad(lambda point: mean_loss(law, LOSS, point, *rest)))
+        ends = [
+            minimize(
+                lambda point: [np.asarray(each, float) for each in value(point)],
+                np.clip(start, low, high),
+                jac=True,
+                method="L-BFGS-B",
+                bounds=list(zip(low, high, strict=True)),
+                options={"ftol": 1e-15, "gtol": 1e-10, "maxiter": 10_000, "maxfun": 100_000},
+            )
+            for start in law.starts()[:: len(law.starts()) // 32]
+        ]
+        ours = float(value(fitted.point)[0])
+    theirs = min(float(each.fun) for each in ends)
+    print(f"\nmean loss: {ours:.9g}, of L-BFGS-B from {len(ends)} starts {theirs:.9g}")
+    assert ours <= theirs * (1 + 1e-6)
 
 
 def test_weak_students_tell_of_strong_ones(drawn):

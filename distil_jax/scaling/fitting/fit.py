@@ -7,11 +7,14 @@ import numpy as np
 
 from distil_jax.errors import UserError
 from distil_jax.scaling.fitting.loss import FitLoss
+from distil_jax.scaling.fitting.polish import polished
 from distil_jax.scaling.fitting.runs import Runs
 from distil_jax.scaling.fitting.search import Found, search
 from distil_jax.scaling.laws.law import Law
 
-_ROUGH_STEPS, _STEPS = 50, 200
+# Of many starts some are good after few steps.
+_ROUGH_STEPS, _ROUGH_STEPS_OF_MANY, _MANY = 50, 20, 1000
+_STEPS = 60  # the rest of the way is for `polished`
 _FINISHED = 64  # searches that go on to the end
 _SPARE = 3  # runs beyond the coefficients, without which no criterion of a fit is defined
 _SAME = 1e-6  # optima whose losses differ by less, relatively, are one
@@ -24,7 +27,7 @@ class Fit:
     point [p]: where the search has them. objective: the sum over runs that `FitLoss` describes.
     optima [m, p]: points of the distinct local optima that were finished, the best first.
     starts: searches begun; reached: of the finished ones, those that ended at the best optimum.
-    slope: the greatest entry of the gradient where the last step began, of the scaled mean loss: 0
+    slope: the greatest entry of the gradient near the end, of the scaled mean loss: 0
     at an optimum. condition: of the normal matrix of the logarithmic residuals, its columns scaled
     to one length: beyond 1e8 or so, coefficients trade off against each other; None where one of
     them changes nothing.
@@ -90,12 +93,12 @@ def fit(
     if most_starts is not None and most_starts < len(starts):
         starts = starts[np.random.default_rng(seed).permutation(len(starts))[:most_starts]]
     given = runs.columns, runs.loss
-    found = search(
-        law, loss, *given, starts, runs.weights, steps=_ROUGH_STEPS, rough=True
-    ).best_first()
+    rough = _ROUGH_STEPS_OF_MANY if len(starts) > _MANY else _ROUGH_STEPS
+    found = search(law, loss, *given, starts, runs.weights, steps=rough, rough=True).best_first()
     ended = search(
         law, loss, *given, found.points[:_FINISHED], runs.weights, steps=_STEPS
     ).best_first()
+    ended = polished(law, loss, runs, ended)
     if not np.isfinite(ended.losses[0]):
         raise UserError(
             f"law {law.name!r}: from none of {len(starts)} starts was there a finite loss; are "

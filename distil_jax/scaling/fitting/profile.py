@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from distil_jax.scaling.fitting.fit import Fit
+from distil_jax.scaling.fitting.polish import Polisher
 from distil_jax.scaling.fitting.search import search
 from distil_jax.scaling.laws.law import Coefficient
 
@@ -66,8 +67,9 @@ def profiles(fit: Fit, confidence: float = 0.9) -> dict[str, Profile]:
     losses = found.losses.reshape(shape[:-1]).min(axis=1)
     # With residuals of unknown scale, the likelihood of Gauss's or Laplace's distribution.
     times = len(fit.runs) * (1 if fit.is_normal else 2)
-    falls = times * np.log(losses / losses.min(axis=1, keepdims=True))
     deep = float(chi2.ppf(confidence, 1))
+    losses = _along_the_valleys(fit, held, losses, float(np.exp(deep / times)))
+    falls = times * np.log(losses / losses.min(axis=1, keepdims=True))
     return {
         coefficient.name: _profile(coefficient, held[number], falls[number], deep)
         for number, coefficient in enumerate(fit.law.coefficients)
@@ -80,6 +82,27 @@ def _held(fit: Fit) -> np.ndarray:
     units = np.where(is_log, 1.0, np.maximum(np.abs(fit.point), 0.1))
     low, high = (side[:, None] for side in fit.law.bounds())
     return np.clip(fit.point[:, None] + units[:, None] * _OFFSETS, low, high)
+
+
+def _along_the_valleys(fit: Fit, held: np.ndarray, losses: np.ndarray, deep: float) -> np.ndarray:
+    """The losses [p, m], where they are less at the bottom of the valley that leads there.
+
+    From the optimum to both sides, each time from where the step before ended, until the loss has
+    risen to `deep` times the least.
+    """
+    losses, polish = losses.copy(), Polisher(fit.law, fit.loss, fit.runs)
+    optimum = polish(fit.point)
+    middle = len(_SIDE)
+    losses[:, middle] = np.minimum(losses[:, middle], optimum.loss)
+    for number, side in np.ndindex(len(held), 2):
+        point = optimum.point
+        for at in range(middle + 1, len(_OFFSETS)) if side else range(middle - 1, -1, -1):
+            point = np.where(np.arange(len(held)) == number, held[number, at], point)
+            point, loss, _ = polish(point, fixed=number)
+            losses[number, at] = min(losses[number, at], loss)
+            if losses[number, at] >= deep * losses.min():
+                break
+    return losses
 
 
 def _profile(coefficient: Coefficient, held: np.ndarray, falls: np.ndarray, deep: float) -> Profile:

@@ -99,6 +99,20 @@ def search(
     return Found(state.point, state.loss, state.slope)
 
 
+def mean_loss(
+    law: Law,
+    loss: FitLoss,
+    point: jax.Array,
+    columns: Mapping[str, jax.Array],
+    observed: jax.Array,
+    weights: jax.Array,
+) -> jax.Array:
+    """What a search lessens, at a point [p]. observed [n]: logarithms of losses; weights [n]."""
+    residuals = law.log_loss(law.values(point), columns) - observed
+    found = jnp.sum(weights * loss.scaled(residuals)[0]) / weights.sum()
+    return jnp.where(jnp.isfinite(found), found, jnp.inf)
+
+
 def _begun(law: Law, starts: np.ndarray, fixed: np.ndarray) -> _State:
     """Of every search, before its first step; its loss is found by that."""
     count = len(starts)
@@ -151,8 +165,7 @@ def _search(
         return law.log_loss(law.values(point), columns) - observed
 
     def value(point: jax.Array) -> jax.Array:
-        found = jnp.sum(weights * loss.scaled(residuals(point))[0]) / total
-        return jnp.where(jnp.isfinite(found), found, jnp.inf)
+        return mean_loss(law, loss, point, columns, observed, weights)
 
     def derivatives(point: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Gradient, second derivative and Gauss-Newton matrix."""
