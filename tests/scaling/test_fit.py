@@ -1,11 +1,13 @@
 """Fits to runs drawn from a known law; against SciPy's optimizer on the same sum."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
 from distil_jax.errors import UserError
-from distil_jax.scaling.fitting.bootstrap import bootstrap
+from distil_jax.scaling.fitting.bootstrap import bootstrap, rivals
 from distil_jax.scaling.fitting.checks import check_runs, outliers
 from distil_jax.scaling.fitting.fit import fit
 from distil_jax.scaling.fitting.held_out import (
@@ -171,6 +173,20 @@ def test_draws_take_whole_clusters():
     part = clustered.without(np.arange(30) >= 15).resampled_weights(20, np.random.default_rng(0))
     assert np.all(part[:, 15:] == 0)
     assert np.all(part.sum(axis=1) == 15)
+
+
+def test_optima_rival_that_other_runs_may_put_first(fitted):
+    near, far = fitted.point + 1e-5, fitted.point + 1.0
+    assert np.array_equal(rivals(replace(fitted, optima=fitted.point[None])), fitted.point[None])
+    among = rivals(replace(fitted, optima=np.stack([fitted.point, near, far])))
+    assert np.array_equal(among, np.stack([fitted.point, near]))
+
+
+def test_draws_from_an_optimum_that_is_no_rival_are_the_same(fitted, monkeypatch):
+    few = bootstrap(fitted, 50)
+    monkeypatch.setattr("distil_jax.scaling.fitting.bootstrap._NO_RIVAL", 1e9)
+    assert len(rivals(fitted)) > 1
+    np.testing.assert_allclose(few.points, bootstrap(fitted, 50).points, rtol=1e-5)
 
 
 def test_profiles_tell_what_the_runs_tell(fitted):

@@ -9,8 +9,9 @@ from distil_jax.scaling.fitting.fit import Fit
 from distil_jax.scaling.fitting.search import search
 from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS
 
-_FROM = 3  # optima that each draw's search begins at
+_MOST_STARTS = 3  # optima that each draw's search begins at
 _STEPS = 60
+_NO_RIVAL = 4  # standard errors that an optimum is behind the best one
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,9 @@ def bootstrap(
     """Fit anew to `count` draws of the runs, cluster by cluster (Efron 1979).
 
     own: columns [count, n] of which each draw has its own, such as losses that another law, drawn
-    with this one, predicts. Each search begins at the best optima of the fit.
+    with this one, predicts. Each search begins at the fit, and at optima that rival it.
     """
-    runs, starts = fit.runs, fit.optima[:_FROM]
+    runs, starts = fit.runs, rivals(fit)
     if not count:
         return Sampled(fit, np.empty((0, len(fit.point))))
     weights = runs.resampled_weights(count, np.random.default_rng(seed))
@@ -90,6 +91,19 @@ def bootstrap(
     rows = np.arange(count), np.argmin(losses, axis=1)
     # A draw without a law stays in its place: that of another law may belong to it.
     return Sampled(fit, np.where(np.isfinite(losses[rows])[:, None], points[rows], np.nan))
+
+
+def rivals(fit: Fit) -> np.ndarray:
+    """[m, p]: the best optimum, and the next ones, as far as other runs may well put them first.
+
+    By how far each is behind, run by run: summed by clusters, with the standard error of that sum.
+    """
+    optima, runs = fit.optima[:_MOST_STARTS], fit.runs
+    residuals = fit.law.predict_log(optima[:, None], runs.columns) - np.log(runs.loss)
+    losses = runs.weights * fit.loss.each(residuals)
+    by_cluster = np.stack([np.bincount(runs.clusters, loss) for loss in losses - losses[0]])
+    errors = np.sqrt((by_cluster**2).sum(axis=1))
+    return optima[by_cluster.sum(axis=1) <= _NO_RIVAL * errors]
 
 
 def bootstrap_both(

@@ -27,10 +27,13 @@ class FitLoss(Settings):
 
     def total(self, residuals: np.ndarray, weights: np.ndarray) -> float:
         """As the papers count it: of each residual r^2 / 2, or delta (|r| - delta / 2)."""
+        unit = {"huber": self.delta, "absolute": 1.0, "squares": 1.0}[self.kind]
+        return float(np.sum(weights * self.each(residuals)) * unit)
+
+    def each(self, residuals: np.ndarray) -> np.ndarray:
+        """Value of each, as scaled."""
         with jax.enable_x64(True):
-            each, _, _ = self.scaled(jnp.asarray(residuals, jnp.float64))
-            unit = {"huber": self.delta, "absolute": 1.0, "squares": 1.0}[self.kind]
-            return float(jnp.sum(weights * each) * unit)
+            return np.asarray(self.scaled(jnp.asarray(residuals, jnp.float64))[0])
 
     def scaled(self, residuals: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Value, slope and curvature of each, times a number that makes the slope far away 1.

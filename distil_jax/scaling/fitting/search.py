@@ -19,7 +19,7 @@ import numpy as np
 from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.laws.law import Law
 
-_AT_ONCE = 64  # searches in one program: what they work on stays in the processor's cache
+_AT_ONCE = 16  # searches in one program: few, so that it works in the cache, on every core
 _ROUND = 10  # steps after which those that have ended are left out of the programs
 _DAMPED_MOST = 1e12
 
@@ -193,14 +193,14 @@ def _search(
         point = jnp.clip(state.point + move, low, high)
         found = value(point)
         better = found < state.loss
-        gained = jnp.where(better, state.loss - found, 0.0)
-        small = gained <= 1e-13 * jnp.abs(state.loss)
+        # At the bottom no step is better, and none much worse than rounding.
+        still = jnp.abs(state.loss - found) <= 1e-13 * jnp.abs(state.loss)
         return _State(
             point=jnp.where(better, point, state.point),
             loss=jnp.where(better, found, state.loss),
             slope=jnp.max(jnp.abs(jnp.where(stuck, 0.0, gradient))),
             damping=jnp.clip(state.damping * jnp.where(better, 0.2, 4.0), 1e-12, None),
-            still=jnp.where(better & small, state.still + 1, jnp.where(better, 0, state.still)),
+            still=jnp.where(still, state.still + 1, jnp.where(better, 0, state.still)),
             step=state.step + 1,
         )
 
