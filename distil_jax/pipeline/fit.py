@@ -119,7 +119,8 @@ def _runs(table: Table, inputs: Sequence[str], which: str) -> Runs:
     if not len(table.rows):
         raise UserError(
             f"got no run {which}, which this law is fitted to; if the tables call the loss of the "
-            f"teachers otherwise, say so: --column teacher_loss=... "
+            f"teachers otherwise, or the names of runs that were teachers, say so: "
+            f"--column teacher_loss=..., or --column run=... --column teacher=... "
             f"({'; '.join(table.notes) or 'no run was left out'})"
         )
     weights, teachers = table.numbers["weight"], table.words["teacher"]

@@ -92,6 +92,35 @@ def test_a_student_of_an_unknown_loss_is_no_run_alone(path):
     assert read_tables([path], {}).rows.tolist() == [0, 1]
 
 
+def test_teachers_among_the_runs_lend_their_losses(path):
+    path.write_text(
+        "run,N,D,loss,teacher,teacher_loss\n"
+        "a,1e8,2e9,3.1,,\n"
+        "b,2e8,4e9,2.9,,\n"
+        "s1,1e8,2e9,3.0,a,\n"
+        "s2,1e8,2e9,2.8,b,2.5\n"  # what is said counts
+        "s3,1e8,2e9,2.7,elsewhere,\n"
+        "b2,2e8,4e9,2.9,,\nb2,2e8,5e9,2.8,,\n"  # which of the two was the teacher?
+        "s4,1e8,2e9,2.7,b2,\n"
+    )
+    table = read_tables([path], {})
+    nothing = np.nan
+    np.testing.assert_array_equal(
+        table.numbers["teacher_loss"], [nothing, nothing, 3.1, 2.5, nothing, nothing]
+    )
+    assert table.notes == [
+        "2 runs left out: they name a teacher and say no teacher_loss (rows 4, 7)"
+    ]
+
+
+def test_teachers_of_another_table_lend_their_losses(path, tmp_path):
+    path.write_text("name,N,D,loss\na,1e8,2e9,3.1\n")
+    students = tmp_path / "students.csv"
+    students.write_text("N,D,loss,of\n1e8,2e9,3.0,a\n")
+    table = read_tables([path, students], {"run": "name", "teacher": "of"})
+    np.testing.assert_array_equal(table.numbers["teacher_loss"], [np.nan, 3.1])
+
+
 def test_several_tokenizers_are_refused(path):
     path.write_text(TEXT.replace("2.9,finished,bpe", "2.9,finished,unigram"))
     with pytest.raises(UserError, match=r"2 tokenizers \(bpe, unigram\): losses a token cannot"):

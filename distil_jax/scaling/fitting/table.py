@@ -14,7 +14,7 @@ from distil_jax.errors import UserError
 # What a run must say, and what it may say besides.
 NEEDED = ("N", "D", "loss")
 NUMBERS = (*NEEDED, "teacher_loss", "weight")
-WORDS = ("teacher", "tokenizer", "status")
+WORDS = ("run", "teacher", "tokenizer", "status")
 _FINISHED = {"finished", "complete", "completed", "done", "success"}
 _READERS = {".csv": pyarrow.csv.read_csv, ".parquet": pyarrow.parquet.read_table}
 
@@ -44,7 +44,8 @@ def read_tables(paths: Sequence[Path], columns: Mapping[str, str]) -> Table:
     """The runs of all files, one after the other, without those that are no use.
 
     paths: files, or folders of them (of a ladder, its runs.parquet). columns: what the file calls
-    a column that goes by another name here, as {"N": "params"}.
+    a column that goes by another name here, as {"N": "params"}. A teacher that is a `run` of the
+    tables need not have its loss said again by those it taught.
 
     Raises UserError on an unreadable file, a missing column, several tokenizers.
     """
@@ -63,6 +64,7 @@ def read_tables(paths: Sequence[Path], columns: Mapping[str, str]) -> Table:
     tables = [_filled(table) for table in tables]
     numbers = {name: np.concatenate([t[name] for t in tables]) for name in NUMBERS}
     words = {name: np.concatenate([t[name] for t in tables]) for name in WORDS}
+    numbers["teacher_loss"] = _teacher_losses(numbers, words)
     return _useful(Table(numbers, words, np.arange(len(numbers["N"])), []))
 
 
@@ -116,6 +118,18 @@ def _filled(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     rows = len(table["N"])
     nothing = {name: np.full(rows, np.nan) for name in NUMBERS}
     return {**nothing, **{name: np.full(rows, None, object) for name in WORDS}, **table}
+
+
+def _teacher_losses(numbers: dict[str, np.ndarray], words: dict[str, np.ndarray]) -> np.ndarray:
+    """[n], where a run does not say it, the loss of the one run that its teacher's name is of."""
+    names, times = np.unique([each for each in words["run"] if each], return_counts=True)
+    single = set(names[times == 1])
+    losses = {
+        run: loss for run, loss in zip(words["run"], numbers["loss"], strict=True) if run in single
+    }
+    found = np.array([losses.get(each, np.nan) for each in words["teacher"]])
+    said = numbers["teacher_loss"]
+    return np.where(np.isnan(said), found, said)
 
 
 def _numbers(path: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
