@@ -40,18 +40,16 @@ def problem(work: str, path: str | None) -> Any:
     from tests.made_up_runs import distillation_runs, noisy, supervised_runs
 
     if work == "distillation":
-        starts = DISTILLATION.starts()
-        chosen = np.random.default_rng(0).permutation(len(starts))[: ALL[work]]
-        return DISTILLATION, distillation_runs()[0], FitLoss(delta=1e-4), starts[chosen]
+        starts = DISTILLATION.starts(ALL[work])
+        return DISTILLATION, distillation_runs()[0], FitLoss(delta=1e-4), starts
     if path is not None:
         table = read_tables([Path(path)], {})
         runs = Runs.of({name: table.numbers[name] for name in "ND"}, table.numbers["loss"])
     else:
         columns = supervised_runs()[0].columns
         runs = Runs.of(columns, noisy(CHINCHILLA.predict(BESIROGLU, **columns), 0))
-    starts = CHINCHILLA.starts()
-    order = np.random.default_rng(0).permutation(len(starts))
-    return CHINCHILLA, runs, FitLoss(), starts[order]
+    order = np.random.default_rng(0).permutation(ALL["grid"])
+    return CHINCHILLA, runs, FitLoss(), CHINCHILLA.starts()[order]
 
 
 def ours(work: str, path: str | None) -> Run:

@@ -1,5 +1,7 @@
 """The laws at the values that the published coefficients give, and where they lead in the end."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from distil_jax.scaling.laws import (
     law_named,
     register,
 )
+from distil_jax.scaling.laws.law import log_add
 from distil_jax.scaling.laws.published import APPLE_DISTILLATION, APPLE_SUPERVISED
 
 # Student's size and tokens, teacher's loss; supervised loss, student's loss.
@@ -93,9 +96,26 @@ def test_search_and_values_are_two_names_of_one_place():
     assert [len(law.starts()) for law in (CHINCHILLA, GAMMA, DISTILLATION)] == [4500, 9600, 216000]
 
 
-def test_a_law_of_ones_own_has_a_name_like_any_other():
-    import jax.numpy as jnp
+def test_some_starts_are_drawn_from_the_grid():
+    grid, some = CHINCHILLA.starts(), CHINCHILLA.starts(most=100, seed=3)
+    assert len(np.unique(some, axis=0)) == 100
+    assert {tuple(start) for start in some} <= {tuple(start) for start in grid}
+    assert np.array_equal(CHINCHILLA.starts(most=10_000), grid)
 
+
+@pytest.mark.parametrize("a", [-750.0, -3.0, 0.4, 0.4 + 1e-9, 2.0, 750.0])
+def test_logarithms_of_sums_and_their_derivatives(a):
+    """Also where both terms are one, at which a search may begin."""
+    with jax.enable_x64(True):
+        point, plain = jnp.array([a, 0.4]), lambda x: jnp.logaddexp(x[0], x[1])
+        ours = lambda x: log_add(x[0], x[1])  # noqa: E731
+        for each in (lambda f: f, jax.grad, jax.hessian):
+            np.testing.assert_allclose(each(ours)(point), each(plain)(point), rtol=1e-13)
+        half = jax.hessian(ours)(jnp.array([0.4, 0.4]))
+        np.testing.assert_allclose(half, [[0.25, -0.25], [-0.25, 0.25]], rtol=1e-13)
+
+
+def test_a_law_of_ones_own_has_a_name_like_any_other():
     own = Law(
         name="of a test",
         inputs=("N",),

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from distil_jax.scaling.fitting.fit import Fit
-from distil_jax.scaling.fitting.search import search
+from distil_jax.scaling.fitting.search import LEVEL, Found, search
 from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS
 
 _MOST_STARTS = 3  # optima that each draw's search begins at
-_STEPS = 60
+# Steps, rough or not. Where residuals are large for Huber's width, and coefficients many for the
+# runs, second derivatives alone lead nowhere; elsewhere the first stage is the last.
+_STAGES = (20, False), (60, True), (20, False)
 _NO_RIVAL = 4  # standard errors that an optimum is behind the best one
 
 
@@ -77,20 +79,31 @@ def bootstrap(
         name: np.repeat(column, len(starts), axis=0) if column.ndim == 2 else column
         for name, column in columns.items()
     }
-    found = search(
-        fit.law,
-        fit.loss,
-        repeated,
-        runs.loss,
-        np.tile(starts, (count, 1)),
-        np.repeat(weights, len(starts), axis=0),
-        steps=_STEPS,
+    found = _to_the_end(
+        fit, repeated, np.tile(starts, (count, 1)), np.repeat(weights, len(starts), axis=0)
     )
     losses = found.losses.reshape(count, len(starts))
     points = found.points.reshape(count, len(starts), -1)
     rows = np.arange(count), np.argmin(losses, axis=1)
     # A draw without a law stays in its place: that of another law may belong to it.
     return Sampled(fit, np.where(np.isfinite(losses[rows])[:, None], points[rows], np.nan))
+
+
+def _to_the_end(
+    fit: Fit, columns: Mapping[str, np.ndarray], starts: np.ndarray, weights: np.ndarray
+) -> Found:
+    """From each of `starts` [k, p], with weights [k, n] and columns [n] or [k, n]."""
+    ended = Found(starts.copy(), np.full(len(starts), np.inf), np.full(len(starts), np.inf))
+    going = np.arange(len(starts))
+    for steps, rough in _STAGES:
+        own = {name: c[going] if c.ndim == 2 else c for name, c in columns.items()}
+        given = fit.law, fit.loss, own, fit.runs.loss, ended.points[going], weights[going]
+        for each, found in zip(ended, search(*given, steps=steps, rough=rough), strict=True):
+            each[going] = found
+        going = going[ended.slopes[going] > LEVEL]
+        if not len(going):
+            break
+    return ended
 
 
 def rivals(fit: Fit) -> np.ndarray:

@@ -9,13 +9,14 @@ from distil_jax.errors import UserError
 from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.fitting.polish import polished
 from distil_jax.scaling.fitting.runs import Runs
-from distil_jax.scaling.fitting.search import Found, search
+from distil_jax.scaling.fitting.search import LEVEL, Found, search
 from distil_jax.scaling.laws.law import Law
 
-# Of many starts some are good after few steps.
-_ROUGH_STEPS, _ROUGH_STEPS_OF_MANY, _MANY = 50, 20, 1000
-_STEPS = 60  # the rest of the way is for `polished`
-_FINISHED = 64  # searches that go on to the end
+_STEPS = 100
+_STEPS_OF_MANY, _MANY = 20, 1000  # of many starts some are good after few steps
+_SOME_RUNS = 200  # tell which way a search goes as well as all do
+_KEPT, _STEPS_OF_KEPT = 64, 20  # searches that go on with all runs
+_FINISHED = 32  # of these, go on by second derivatives; the last stretch is for `polished`
 _SPARE = 3  # runs beyond the coefficients, without which no criterion of a fit is defined
 _SAME = 1e-6  # optima whose losses differ by less, relatively, are one
 
@@ -89,16 +90,12 @@ def fit(
             f"expected {needed} at least, and better several times as many"
         )
     loss = loss or FitLoss()
-    starts = law.starts()
-    if most_starts is not None and most_starts < len(starts):
-        starts = starts[np.random.default_rng(seed).permutation(len(starts))[:most_starts]]
-    given = runs.columns, runs.loss
-    rough = _ROUGH_STEPS_OF_MANY if len(starts) > _MANY else _ROUGH_STEPS
-    found = search(law, loss, *given, starts, runs.weights, steps=rough, rough=True).best_first()
-    ended = search(
-        law, loss, *given, found.points[:_FINISHED], runs.weights, steps=_STEPS
-    ).best_first()
-    ended = polished(law, loss, runs, ended)
+    starts = law.starts(most_starts, seed)
+    steps = _STEPS_OF_MANY if len(starts) > _MANY else _STEPS
+    found = _searched(law, loss, _some(runs), starts, steps, rough=True)
+    found = _searched(law, loss, runs, found.points[:_KEPT], _STEPS_OF_KEPT, rough=True)
+    found = _searched(law, loss, runs, found.points[:_FINISHED], _STEPS_OF_KEPT)
+    ended = polished(law, loss, runs, found)
     if not np.isfinite(ended.losses[0]):
         raise UserError(
             f"law {law.name!r}: from none of {len(starts)} starts was there a finite loss; are "
@@ -120,13 +117,28 @@ def fit(
     )
 
 
+def _searched(
+    law: Law, loss: FitLoss, runs: Runs, starts: np.ndarray, steps: int, rough: bool = False
+) -> Found:
+    """The best first."""
+    given = law, loss, runs.columns, runs.loss, starts, runs.weights
+    return search(*given, steps=steps, rough=rough).best_first()
+
+
+def _some(runs: Runs) -> Runs:
+    """So many of those that count; of no more, all as they are."""
+    if len(runs) <= _SOME_RUNS:
+        return runs
+    counted = np.flatnonzero(runs.counted)
+    return runs.where(np.random.default_rng(0).permutation(counted)[:_SOME_RUNS])
+
+
 def _distinct(ended: Found) -> np.ndarray:
-    """One point of each loss."""
+    """One point of each loss: the best one, and those of optima."""
     kept = [0]
-    for number in range(1, len(ended.losses)):
-        loss = ended.losses[number]
-        if np.isfinite(loss) and loss > ended.losses[kept[-1]] * (1 + _SAME):
-            kept.append(number)
+    for number in np.flatnonzero(np.isfinite(ended.losses) & (ended.slopes < LEVEL)):
+        if ended.losses[number] > ended.losses[kept[-1]] * (1 + _SAME):
+            kept.append(int(number))
     return ended.points[kept]
 
 

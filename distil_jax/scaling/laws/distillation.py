@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from distil_jax.scaling.laws.law import Coefficient, Law, Values, log_add
-from distil_jax.scaling.laws.supervised import exponent, reducible, scale
+from distil_jax.scaling.laws.supervised import POWER, exponent, reducible, scale
 
 TEACHER_LOSS, SUPERVISED_LOSS = "teacher_loss", "supervised_loss"
 
@@ -20,7 +20,7 @@ def _distillation(c: Values, x: Values) -> jax.Array:
     """The paper's Eq 49, with gamma' and logarithms where it misprints them."""
     teacher = jnp.log(x[TEACHER_LOSS])
     behind = teacher - jnp.log(x[SUPERVISED_LOSS]) - jnp.log(c["d1"])
-    gap = c["c1"] * c["f1"] * jnp.logaddexp(0.0, behind / c["f1"])
+    gap = c["c1"] * c["f1"] * log_add(jnp.zeros_like(behind), behind / c["f1"])
     return log_add(teacher, -c["c0"] * teacher - gap + c["gamma"] * reducible(c, x))
 
 
@@ -42,5 +42,6 @@ DISTILLATION = Law(
         Coefficient("d1", tuple(map(exp, (-1.0, -0.5, 0.0, 0.5, 1.0))), exp(-4), exp(4), log=True),
     ),
     log_loss=_distillation,
+    power=POWER,
     source="L of N, D, L_T and the supervised loss. Busbridge et al. 2025, arXiv:2502.08606, Eq 8",
 )

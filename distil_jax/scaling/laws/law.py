@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,8 @@ class Law:
 
     log_loss(coefficients, columns): the logarithm of the loss, nats a token, of each run; from the
     coefficients' own values (not their logarithms) and the columns `inputs`, arrays of one shape.
+    power: a positive coefficient that a term is raised to, and those within that term. Runs tell of
+    these hardly more than their products with it, along which a fit then goes its last stretch.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Law:
     coefficients: tuple[Coefficient, ...]
     log_loss: Callable[[Values, Values], jax.Array]
     source: str = ""
+    power: tuple[str, tuple[str, ...]] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -73,10 +76,15 @@ class Law:
         low = np.array([each.to_search(each.low) for each in self.coefficients])
         return low, np.array([each.to_search(each.high) for each in self.coefficients])
 
-    def starts(self) -> np.ndarray:
-        """Every combination of the coefficients' starts, as points [k, p]."""
-        each = [[c.to_search(start) for start in c.starts] for c in self.coefficients]
-        return np.stack([axis.ravel() for axis in np.meshgrid(*each, indexing="ij")], axis=-1)
+    def starts(self, most: int | None = None, seed: int = 0) -> np.ndarray:
+        """Every combination of the coefficients' starts, or `most` of them: points [k, p]."""
+        each = [np.array([c.to_search(start) for start in c.starts]) for c in self.coefficients]
+        shape = [len(starts) for starts in each]
+        chosen = np.arange(np.prod(shape))
+        if most is not None and most < len(chosen):
+            chosen = np.random.default_rng(seed).permutation(chosen)[:most]
+        places = np.unravel_index(chosen, shape)
+        return np.stack([starts[p] for starts, p in zip(each, places, strict=True)], axis=-1)
 
     def predict(self, values: Mapping[str, float], **columns: float | np.ndarray) -> np.ndarray:
         """The loss, in float64. columns: the law's inputs, numbers or arrays of one shape."""
@@ -99,7 +107,20 @@ def _log_loss(law: Law, points: jax.Array, columns: Values) -> jax.Array:
 
 def log_add(*terms: jax.Array) -> jax.Array:
     """log(exp(a) + exp(b) + ...)"""
-    total = terms[0]
-    for term in terms[1:]:
-        total = jnp.logaddexp(total, term)
-    return total
+    return reduce(_log_add, terms)
+
+
+@jax.custom_jvp
+def _log_add(a: jax.Array, b: jax.Array) -> jax.Array:
+    """jnp.logaddexp, whose derivatives take two exponentials more of each run."""
+    return jnp.maximum(a, b) + jnp.log1p(jnp.exp(-jnp.abs(a - b)))
+
+
+@_log_add.defjvp
+def _log_add_derivative(terms: tuple, moves: tuple) -> tuple[jax.Array, jax.Array]:
+    a, b = terms
+    first = a >= b
+    lesser = jnp.exp(jnp.where(first, b - a, a - b))  # beside the greater term
+    share = jnp.where(first, 1.0, lesser) / (1.0 + lesser)
+    total = jnp.where(first, a, b) + jnp.log1p(lesser)
+    return total, share * moves[0] + (1.0 - share) * moves[1]

@@ -18,6 +18,10 @@ def reducible(c: Values, x: Values) -> jax.Array:
     return log_add(size, jnp.log(c["B"]) - c["beta"] * jnp.log(x["D"]))
 
 
+# Of `reducible` to the power of gamma.
+POWER = ("gamma", ("A", "B", "alpha", "beta"))
+
+
 def _chinchilla(c: Values, x: Values) -> jax.Array:
     return log_add(jnp.log(c["E"]), reducible(c, x))
 
@@ -69,5 +73,6 @@ GAMMA = Law(
         exponent("gamma", _POWERS, low=0.01),
     ),
     log_loss=_gamma,
+    power=POWER,
     source="L = E + (A/N^alpha + B/D^beta)^gamma. Busbridge et al. 2025, arXiv:2502.08606, Eq 1",
 )
