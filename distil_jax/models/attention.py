@@ -45,11 +45,19 @@ class Attention(nnx.Module):
     def __call__(
         self, x: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array | None = None
     ) -> jax.Array:
-        """x [b, t, d], keys, values and mask as `attend` wants them -> [b, t, d]."""
-        mixed = attend(self.split(self.query(x)), keys, values, mask, self.kernel)
+        """x [b, t, d], keys, values and mask as `attend` wants them -> [b, t, d].
+
+        In a cache's keys [b h, k, s] and values [b h, s, k], batch and heads may be one axis.
+        """
+        query = self.split(self.query(x))
+        shape = query.shape
+        if keys.ndim == 3:
+            query = query.reshape(-1, *shape[2:])
+            if mask is not None and mask.ndim == 4:
+                mask = jnp.repeat(mask[:, 0], self.heads, axis=0)
+        mixed = attend(query, keys, values, mask, self.kernel).reshape(shape)
         mixed = checkpoint_name(mixed, "attention")  # for the remat policy of that name
-        batch, heads, time, head_width = mixed.shape
-        return self.out(mixed.swapaxes(1, 2).reshape(batch, time, heads * head_width))
+        return self.out(mixed.swapaxes(1, 2).reshape(x.shape))
 
     def reader(self, dtype: jnp.dtype) -> "Reader":
         """What `read` needs, laid out once for many calls."""
@@ -108,14 +116,14 @@ def attend(
 
     query [b, h, t, k]; keys [b, h, k, s], which products with them want; values [b, h, s, k];
     mask [t, s] or [b, 1, t, s], True where a query may look. Returns [b, h, t, k] in the dtype of
-    `values`.
+    `values`. With a mask on a CPU there may be fewer axes before the last two, or more.
     """
     if kernel == "splash" and mask is None:
         return splash_attend(query, keys, values)
     if not on_one_cpu():
         many = query.shape[2] > _QUERY_BLOCK
         return (_block_by_block if many else _all_at_once)(query, keys, values, mask)
-    if mask is None and query.shape[2] * keys.shape[3] >= _CPU_HEAD_BY_HEAD:
+    if mask is None and query.shape[-2] * keys.shape[-1] >= _CPU_HEAD_BY_HEAD:
         return _head_by_head(query, keys, values)
     return _all_at_once(query, keys, values, mask)
 
@@ -124,11 +132,11 @@ def _all_at_once(
     query: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array | None
 ) -> jax.Array:
     query = query * query.shape[-1] ** -0.5
-    scores = jnp.einsum("bhtk,bhks->bhts", query, keys, preferred_element_type=jnp.float32)
+    scores = jnp.matmul(query, keys, preferred_element_type=jnp.float32)
     if mask is not None:
         scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
-    mixed = jnp.einsum("bhts,bhsk->bhtk", weights, values, preferred_element_type=jnp.float32)
+    mixed = jnp.matmul(weights, values, preferred_element_type=jnp.float32)
     return mixed.astype(values.dtype)
 
 

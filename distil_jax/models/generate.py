@@ -99,7 +99,8 @@ class _Loop(NamedTuple):
     cache: Cache
 
     def of_rows(self, rows: jax.Array) -> "_Loop":
-        return _Loop(self.text.of_rows(rows), self.logits[rows], self.cache.of_rows(rows))
+        cache = self.cache.of_rows(rows, len(self.logits))
+        return _Loop(self.text.of_rows(rows), self.logits[rows], cache)
 
 
 def detect_language(

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from distil_jax.models.acceptance import accept, draw_draft
-from distil_jax.models.decoder_cache import Cache, LayerCache
+from distil_jax.models.decoder_cache import Cache, LayerCache, StackCache
 from distil_jax.models.generate import Decoded, Sampling, Speculation, likeliest, logit_of
 from distil_jax.models.token_rules import TokenRules
 from distil_jax.models.whisper_decoder import Decoder, Steps
@@ -37,8 +37,8 @@ class _Loop(NamedTuple):
     ended: jax.Array
     logprob: jax.Array
     entropy: jax.Array
-    teacher: list[LayerCache]
-    draft: list[LayerCache]
+    teacher: list[LayerCache | StackCache]
+    draft: list[LayerCache | StackCache]
     speculation: Speculation
 
 
@@ -120,7 +120,7 @@ def _write_ahead(
     prompt_length: int,
     rules: TokenRules,
     sampling: Sampling | None,
-) -> tuple[jax.Array, list[LayerCache], jax.Array | None]:
+) -> tuple[jax.Array, list[LayerCache | StackCache], jax.Array | None]:
     """The texts with a draft behind each, the draft model's cache, and, to draw, its logits.
 
     It begins with two tokens: where all of the draft before was accepted, it has not read its last.

@@ -12,7 +12,7 @@ from flax import nnx
 
 from distil_jax.mesh import constrain, on_one_cpu
 from distil_jax.models.attention import Attention, KeysValues, Reader
-from distil_jax.models.decoder_cache import Cache, LayerCache, positions_after
+from distil_jax.models.decoder_cache import Cache, LayerCache, StackCache, positions_after
 from distil_jax.models.layers import (
     MLP,
     Compute,
@@ -79,23 +79,23 @@ class DecoderBlock(nnx.Module):
     def extend(
         self,
         x: jax.Array,
-        cache: LayerCache,
+        cache: LayerCache | StackCache,
         layer: jax.Array | int,
         encoded: jax.Array,
         reader: Reader | KeysValues,
         length: jax.Array,
         padding: jax.Array | None = None,
-    ) -> tuple[jax.Array, LayerCache]:
+    ) -> tuple[jax.Array, LayerCache | StackCache]:
         """x [b, t, d] stands at positions `length` and after; earlier ones are in the cache."""
         normed = self.attention_norm(x)
         cache = cache.put(layer, length, self.attention.keys_values(normed))
-        keys, values = cache.of(layer)
-        places = jnp.arange(keys.shape[3])
+        seen = cache.of(layer)
+        places = jnp.arange(seen.keys.shape[-1])
         mask = places <= positions_after(length, x.shape[1])[..., None]
         mask = mask[:, None] if length.ndim else mask
         if padding is not None:
             mask &= places >= padding[:, None, None, None]
-        x = x + self.attention(normed, keys, values, mask)
+        x = x + self.attention(normed, *seen, mask)
         normed = self.cross_norm(x)
         if isinstance(reader, KeysValues):
             x = x + self.cross_attention(normed, *reader)
@@ -153,11 +153,11 @@ class Decoder(nnx.Module):
         """
         count, heads = self.config.decoder_layers, self.config.decoder_heads
         single = on_one_cpu()
-        values = jnp.zeros(
-            (1 if single else count, encoded.shape[0], heads, length, self.config.d_model // heads),
-            encoded.dtype,
-        )
-        layers = [LayerCache(values.swapaxes(3, 4), values)] * (count if single else 1)
+        batch, width = encoded.shape[0], self.config.d_model // heads
+        shape = (batch * heads, length, width) if single else (count, batch, heads, length, width)
+        values = jnp.zeros(shape, encoded.dtype)
+        kind = LayerCache if single else StackCache
+        layers = [kind(values.swapaxes(-1, -2), values)] * (count if single else 1)
         blocks = unstack(self.blocks) if single else [self.blocks]
 
         def reader(block: DecoderBlock) -> Reader:
@@ -202,17 +202,17 @@ class Decoder(nnx.Module):
         block: DecoderBlock,
         reader: Reader | KeysValues,
         x: jax.Array,
-        cache: LayerCache,
+        cache: LayerCache | StackCache,
         steps: Steps,
         length: jax.Array,
-    ) -> tuple[jax.Array, LayerCache]:
+    ) -> tuple[jax.Array, LayerCache | StackCache]:
         """Through one block, or one after the other through all of a stack."""
         encoded, padding = steps.encoded, steps.padding
         if on_one_cpu():
             return block.extend(x, cache, 0, encoded, reader, length, padding)
         graph, state = nnx.split(block)
 
-        def body(layer: jax.Array, carry: tuple[jax.Array, LayerCache]):
+        def body(layer: jax.Array, carry: tuple[jax.Array, LayerCache | StackCache]):
             one, own = jax.tree.map(lambda a: a[layer], (state, reader))
             x, cache = carry
             return nnx.merge(graph, one).extend(x, cache, layer, encoded, own, length, padding)
