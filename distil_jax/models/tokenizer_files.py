@@ -29,7 +29,7 @@ def read_tokenizer(files: Mapping[str, Path], source: str) -> dict[str, Any]:
     path = files.get("tokenizer.json", files.get("vocab.json"))
     try:
         tokenizer = _from_json(files) if "tokenizer.json" in files else _from_vocab(files)
-        return _with_timestamps(tokenizer)
+        return _with_timestamps(_with_first_merge(tokenizer))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: not a usable byte-level BPE tokenizer ({type(error).__name__}: {error})."
@@ -63,6 +63,20 @@ def _from_json(files: Mapping[str, Path]) -> dict[str, Any]:
     if tokenizer["model"].get("type", "BPE") != "BPE":
         raise ValueError(f"its model is {tokenizer['model']['type']}, expected BPE")
     return tokenizer
+
+
+def _with_first_merge(tokenizer: dict[str, Any]) -> dict[str, Any]:
+    """Some converters took the first merge of merges.txt for its header, and lost it.
+
+    A text is then encoded as no model ever saw it: " the" as " " and "the". Behind the 256 bytes,
+    the tokens of a byte-level vocabulary stand in the order of the merges that make them.
+    """
+    names = {i: name for name, i in tokenizer["model"]["vocab"].items()}
+    first, second = names.get(256, ""), names.get(257)
+    rules = merges(tokenizer)
+    if len(first) != 2 or not rules or rules[0].replace(" ", "") != second:
+        return tokenizer
+    return dict(tokenizer, model=dict(tokenizer["model"], merges=[" ".join(first), *rules]))
 
 
 def _from_vocab(files: Mapping[str, Path]) -> dict[str, Any]:

@@ -71,6 +71,18 @@ def test_merges_are_applied_in_both_kinds_of_files(tmp_path):
     assert ids[0].encode(" the thing") == ids[1].encode(" the thing")
 
 
+def test_a_first_merge_that_was_lost_is_found_again(tmp_path):
+    """As in the tokenizer.json of faster-whisper's conversions."""
+    whole = vocabulary(tmp_path, MULTILINGUAL)
+    path = tmp_path / "tokenizer.json"
+    content = json.loads(path.read_text("utf-8"))
+    del content["model"]["merges"][0]
+    path.write_text(json.dumps(content), "utf-8")
+    found = read_tokenizer({path.name: path}, "it")
+    assert found == whole.tokenizer
+    assert read_tokenizer({path.name: path}, "it")["model"]["merges"][0] == "Ġ t"
+
+
 def test_prefixes(tmp_path):
     ids = vocabulary(tmp_path, LARGE_V3)
     assert ids.prefix("yue") == [50258, 50358, 50360, 50364]
@@ -129,6 +141,7 @@ def test_the_published_tokenizers_agree_with_transformers(tmp_path, locations, s
     ours += [ids.no_speech, ids.first_timestamp, ids.last_timestamp]
     assert theirs.convert_tokens_to_ids(names) == ours
     assert len(theirs) == size
+    assert len(ids.encode(" the time")) == 2
     for text in TEXTS[:4]:
         encoded = theirs(text, add_special_tokens=False).input_ids
         assert ids.encode(text) == encoded
