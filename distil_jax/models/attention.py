@@ -10,6 +10,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from distil_jax.mesh import on_one_cpu
 from distil_jax.models.layers import Compute, Linear
+from distil_jax.models.products import turn
 from distil_jax.models.quantized import dense
 from distil_jax.models.splash import splash_attend
 from distil_jax.settings import Kernel
@@ -68,25 +69,30 @@ class Attention(nnx.Module):
         )
         return Reader(key.transpose(1, 2, 0), value.transpose(1, 0, 2))
 
-    def read(self, x: jax.Array, memory: jax.Array, reader: "Reader") -> jax.Array:
+    def read(self, x: jax.Array, memory: "Memory", reader: "Reader") -> jax.Array:
         """What `self(x, *self.keys_values(memory))` is, without keys and values of the memory.
 
         The key projection goes over to the query, as q (W_k m) = (W_k^T q) m, and the value
         projection behind the mixing (DeepSeek-V2, arXiv:2405.04434, section 2.1.2). So decoding
         keeps the memory alone for all layers, and no product with all of it has to come first.
-        x [b, t, d], memory [b, s, d] -> [b, t, d].
+        x [b, t, d] -> [b, t, d].
         """
+        states, dtype = memory.states, memory.states.dtype
         batch, time, width = x.shape
         head_width = width // self.heads
         einsum = partial(jnp.einsum, preferred_element_type=jnp.float32)
         query = self.query(x).reshape(batch * time, self.heads, head_width) * head_width**-0.5
-        query = einsum("nhk,hkd->hnd", query, reader.key).astype(memory.dtype)
+        query = einsum("nhk,hkd->hnd", query, reader.key).astype(dtype)
         query = query.reshape(self.heads, batch, time, width).transpose(1, 3, 2, 0)
         query = query.reshape(batch, width, time * self.heads)
-        scores = einsum("bsd,bdn->bsn", memory, query)
-        weights = jax.nn.softmax(scores, axis=1).astype(memory.dtype)
-        mixed = einsum("bsn,bsd->bnd", weights, memory).astype(memory.dtype)
-        mixed = mixed.reshape(batch * time, self.heads, width)
+        scores = einsum("bsd,bdn->bsn", states, query)
+        weights = jax.nn.softmax(scores, axis=1).astype(dtype)
+        if memory.turned is None:
+            mixed = einsum("bsn,bsd->bnd", weights, states)
+        else:
+            mixed = einsum("bds,bsn->bdn", memory.turned, weights)
+            mixed = jax.lax.optimization_barrier(mixed).swapaxes(1, 2)  # as in `project_few`
+        mixed = mixed.astype(dtype).reshape(batch * time, self.heads, width)
         mixed = einsum("nhd,hdk->hnk", mixed, reader.value).swapaxes(0, 1)
         return self.out(self.value.add_bias(mixed.reshape(batch, time, width)))
 
@@ -96,6 +102,22 @@ class KeysValues(NamedTuple):
 
     keys: jax.Array
     values: jax.Array
+
+
+class Memory(NamedTuple):
+    """What an attention reads without keys and values: states [b, s, d].
+
+    turned [b, d, s]: the same for the mixing in bfloat16 on a CPU (models/products.py); else None.
+    """
+
+    states: jax.Array
+    turned: jax.Array | None = None
+
+    @classmethod
+    def of(cls, states: jax.Array) -> "Memory":
+        """For many calls of `read`."""
+        wanted = on_one_cpu() and states.dtype == jnp.bfloat16
+        return cls(states, turn(states) if wanted else None)
 
 
 class Reader(NamedTuple):
@@ -172,15 +194,14 @@ def _head_by_head(query: jax.Array, keys: jax.Array, values: jax.Array) -> jax.A
 
     def one_head(inputs: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         queries, keys, values = inputs
+        # With ones beside the values their product with weights has the weights' sums, too.
+        values = jnp.pad(values, ((0, 0), (0, 8)), constant_values=1)
 
         def one_half(query: jax.Array) -> jax.Array:
             scores = jnp.matmul(query * width**-0.5, keys, preferred_element_type=jnp.float32)
-            weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
-            mixed = jnp.matmul(
-                weights.astype(values.dtype), values, preferred_element_type=jnp.float32
-            )
-            # Dividing the [t, k] result instead of the [t, s] weights saves a pass over the latter.
-            return (mixed / weights.sum(axis=-1, keepdims=True)).astype(values.dtype)
+            weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True)).astype(values.dtype)
+            mixed = jnp.matmul(weights, values, preferred_element_type=jnp.float32)
+            return (mixed[:, :width] / mixed[:, width : width + 1]).astype(values.dtype)
 
         return jax.lax.map(one_half, queries.reshape(halves, time // halves, width))
 

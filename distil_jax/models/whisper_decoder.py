@@ -4,14 +4,14 @@ b batch, t target tokens, s encoder positions (1500), d model width, l layers, v
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from distil_jax.mesh import constrain, on_one_cpu
-from distil_jax.models.attention import Attention, KeysValues, Reader
+from distil_jax.models.attention import Attention, KeysValues, Memory, Reader
 from distil_jax.models.decoder_cache import Cache, LayerCache, StackCache, positions_after
 from distil_jax.models.layers import (
     MLP,
@@ -23,13 +23,14 @@ from distil_jax.models.layers import (
     stack,
     unstack,
 )
+from distil_jax.models.products import project_few
 
 if TYPE_CHECKING:
     from distil_jax.models.whisper import WhisperConfig
 
 
 class Steps(NamedTuple):
-    """What stays the same from token to token: blocks, and what they read [b, s, d].
+    """What stays the same from token to token: blocks, and what they read.
 
     On a CPU the blocks are single; elsewhere there is one stack of them, compiled once.
     readers: how each block reads it, or, after `Decoder.remember`, its keys and values of it.
@@ -38,17 +39,17 @@ class Steps(NamedTuple):
 
     blocks: list["DecoderBlock"]
     readers: Sequence[Reader | KeysValues]
-    encoded: jax.Array
+    memory: Memory
     padding: jax.Array | None
 
     def of_rows(self, rows: jax.Array) -> "Steps":
         """Of these rows of the batch."""
-        readers = [
-            KeysValues(*(a[rows] for a in r)) if isinstance(r, KeysValues) else r
-            for r in self.readers
-        ]
-        padding = None if self.padding is None else self.padding[rows]
-        return Steps(self.blocks, readers, self.encoded[rows], padding)
+
+        def of(given: Any) -> Any:
+            return jax.tree.map(lambda a: a[rows], given)
+
+        readers = [of(each) if isinstance(each, KeysValues) else each for each in self.readers]
+        return Steps(self.blocks, readers, of(self.memory), of(self.padding))
 
 
 class DecoderBlock(nnx.Module):
@@ -81,7 +82,7 @@ class DecoderBlock(nnx.Module):
         x: jax.Array,
         cache: LayerCache | StackCache,
         layer: jax.Array | int,
-        encoded: jax.Array,
+        memory: Memory,
         reader: Reader | KeysValues,
         length: jax.Array,
         padding: jax.Array | None = None,
@@ -100,15 +101,15 @@ class DecoderBlock(nnx.Module):
         if isinstance(reader, KeysValues):
             x = x + self.cross_attention(normed, *reader)
         elif self._has_few_queries(x):
-            x = x + self.cross_attention.read(normed, encoded, reader)
+            x = x + self.cross_attention.read(normed, memory, reader)
         else:
-            x = x + self._attend_encoder(normed, encoded)
+            x = x + self._attend_encoder(normed, memory.states)
         return x + self.mlp(self.mlp_norm(x)), cache
 
     def _attend_encoder(self, normed: jax.Array, encoded: jax.Array) -> jax.Array:
         attention = self.cross_attention
         if on_one_cpu() and self._has_few_queries(normed):
-            return attention.read(normed, encoded, attention.reader(encoded.dtype))
+            return attention.read(normed, Memory(encoded), attention.reader(encoded.dtype))
 
         def attend(normed: jax.Array, encoded: jax.Array) -> jax.Array:
             return attention(normed, *attention.keys_values(encoded))
@@ -155,7 +156,7 @@ class Decoder(nnx.Module):
         single = on_one_cpu()
         batch, width = encoded.shape[0], self.config.d_model // heads
         shape = (batch * heads, length, width) if single else (count, batch, heads, length, width)
-        values = jnp.zeros(shape, encoded.dtype)
+        values = jnp.zeros(shape, jnp.float32 if single else encoded.dtype)
         kind = LayerCache if single else StackCache
         layers = [kind(values.swapaxes(-1, -2), values)] * (count if single else 1)
         blocks = unstack(self.blocks) if single else [self.blocks]
@@ -164,19 +165,21 @@ class Decoder(nnx.Module):
             return block.cross_attention.reader(encoded.dtype)
 
         readers = [reader(block) if single else over_layers(reader, block) for block in blocks]
-        return Steps(blocks, readers, encoded, padding), Cache(layers, jnp.zeros((), jnp.int32))
+        steps = Steps(blocks, readers, Memory.of(encoded), padding)
+        return steps, Cache(layers, jnp.zeros((), jnp.int32))
 
     def remember(self, steps: Steps, wanted: jax.Array) -> Steps:
         """For many more tokens of the wanted rows [b], what takes the least time of each.
 
-        On a CPU to make keys and values of what the encoder made pays after some forty tokens;
-        elsewhere reading is bound by memory, and reads no more without them.
+        On a CPU to make keys and values of what the encoder made pays after some forty tokens in
+        float32; in bfloat16 products of single queries with them are slow, and elsewhere reading
+        is bound by memory, and reads no more without them.
         """
-        if not on_one_cpu():
+        if not on_one_cpu() or steps.memory.turned is not None:
             return steps
 
         def of(block: DecoderBlock) -> KeysValues:
-            return over_clips(block.cross_attention.keys_values, steps.encoded, wanted=wanted)
+            return over_clips(block.cross_attention.keys_values, steps.memory.states, wanted=wanted)
 
         return steps._replace(readers=[of(block) for block in steps.blocks])
 
@@ -207,21 +210,23 @@ class Decoder(nnx.Module):
         length: jax.Array,
     ) -> tuple[jax.Array, LayerCache | StackCache]:
         """Through one block, or one after the other through all of a stack."""
-        encoded, padding = steps.encoded, steps.padding
+        memory, padding = steps.memory, steps.padding
         if on_one_cpu():
-            return block.extend(x, cache, 0, encoded, reader, length, padding)
+            return block.extend(x, cache, 0, memory, reader, length, padding)
         graph, state = nnx.split(block)
 
         def body(layer: jax.Array, carry: tuple[jax.Array, LayerCache | StackCache]):
             one, own = jax.tree.map(lambda a: a[layer], (state, reader))
             x, cache = carry
-            return nnx.merge(graph, one).extend(x, cache, layer, encoded, own, length, padding)
+            return nnx.merge(graph, one).extend(x, cache, layer, memory, own, length, padding)
 
         return jax.lax.fori_loop(0, self.config.decoder_layers, body, (x, cache))
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """[..., d] -> [..., v] float32."""
         head = self.embedding[...].astype(hidden.dtype)
+        if on_one_cpu():
+            return project_few(hidden, head)
         return jnp.einsum("...d,vd->...v", hidden, head, preferred_element_type=jnp.float32)
 
     def _embed(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:

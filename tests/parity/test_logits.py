@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from distil_jax.mesh import compiling_for
+from distil_jax.models.attention import Memory
 from distil_jax.models.layers import Compute, unstack
 from distil_jax.models.pretrained import Pretrained, load_pretrained
 from distil_jax.models.whisper import Whisper, WhisperConfig, bind
@@ -147,7 +148,8 @@ def test_every_layer_is_that_of_transformers(models):
     _, cache = model.decoder.start(encoded, tokens.shape[1])
     for block, before, after in pairs(unstack(model.decoder.blocks), out.decoder_hidden_states):
         reader = block.cross_attention.reader(encoded.dtype)
-        got, _ = jax.jit(block.extend)(before, cache.layers[0], 0, encoded, reader, cache.length)
+        given = Memory(encoded), reader, cache.length
+        got, _ = jax.jit(block.extend)(before, cache.layers[0], 0, *given)
         np.testing.assert_allclose(got, after, atol=LAYER, rtol=0)
 
 
@@ -185,6 +187,28 @@ def test_bfloat16_stays_near(one_pair):
 
     difference = np.abs(hidden("bfloat16") - hidden("float32"))
     assert 0 < difference.mean() < 0.05
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_bfloat16_token_by_token_stays_near(one_pair, rows):
+    """Of one clip products are with vectors, and memory is turned for all of them."""
+    theirs, ours = one_pair
+    mel, tokens = (each[:rows] for each in inputs(ours))
+
+    @jax.jit
+    def logits(params, mel, tokens):
+        model = bind(ours.config, Compute(dtype="bfloat16"), params)
+        steps, cache = model.decoder.start(model.encoder(mel), tokens.shape[1])
+        assert steps.memory.turned is not None
+        steps, parts = model.decoder.remember(steps, jnp.ones(rows, bool)), []
+        for i in range(tokens.shape[1]):
+            hidden, cache = model.decoder.extend(steps, tokens[:, i : i + 1], cache)
+            parts.append(model.decoder.logits(hidden))
+        return jnp.concatenate(parts, axis=1)
+
+    difference = np.abs(logits(ours.params, mel, tokens) - their_logits(theirs, mel, tokens))
+    assert 0 < difference.mean() < 0.01
+    assert difference.max() < 0.1
 
 
 def test_a_wrong_activation_is_refused():
