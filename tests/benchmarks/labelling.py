@@ -1,13 +1,14 @@
 """Greedy labelling of real recordings, ours against transformers and CTranslate2, in float32.
 
-    python -m tests.benchmarks.labelling [--model base] [--clips 64] [--rounds 3] [--int8]
+    python -m tests.benchmarks.labelling [--model base] [--clips 64] [--int8] [--bfloat16]
     python -m tests.benchmarks.labelling --model base --recordings FOLDER --clips 160 [--join 30]
 
 Compared: labelling.transcriber.Transcriber, as `distil-jax label` calls it, with its scores;
 `generate` of transformers' Whisper in PyTorch with SDPA attention; CTranslate2, the engine of
 faster-whisper, called directly so that it too gets whole batches.
 
---int8 adds CTranslate2 with weights and products of 8 bits, which is not exact. --join puts the
+--int8 adds CTranslate2 with weights and products of 8 bits, and --bfloat16 ours with
+`label.dtype=bfloat16`; neither is exact. --join puts the
 recordings one after the other into clips of up to so many seconds: a clip costs 30 s of encoding
 however short it is.
 
@@ -24,10 +25,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from distil_jax.settings import Dtype
 from tests.benchmarks import figures, harness, materials
 from tests.benchmarks.harness import Contender
 
 OURS, TRANSFORMERS, CTRANSLATE2, INT8 = "ours", "transformers", "CTranslate2", "CTranslate2 int8"
+BFLOAT16 = "ours bfloat16"
 Run = Callable[[], list[str]]
 
 
@@ -40,8 +43,10 @@ def prepare(
     return {"seconds of audio": round(seconds, 2)}
 
 
-def ours(folder: Path, model: str) -> Run:
-    transcriber, params, _ = materials.transcriber(model)
+def ours(folder: Path, model: str, dtype: Dtype) -> Run:
+    from distil_jax.models.layers import Compute
+
+    transcriber, params, _ = materials.transcriber(model, compute=Compute(dtype=dtype))
     clips = materials.read_clips(folder / "clips.npz").unlabelled
     return lambda: [label.text for _, label in transcriber(params, clips)]
 
@@ -117,6 +122,7 @@ def main() -> None:
     parser.add_argument("--recordings", default=materials.QUICKSTART, help="a folder of English")
     parser.add_argument("--join", type=float, help="seconds of a clip, of several recordings")
     parser.add_argument("--int8", action="store_true", help="CTranslate2's int8, too")
+    parser.add_argument("--bfloat16", action="store_true", help="ours in bfloat16, too")
     options = parser.parse_args()
     machine = figures.machine(options.cores)
     with tempfile.TemporaryDirectory() as name:
@@ -124,10 +130,12 @@ def main() -> None:
         given = options.model, options.clips, options.recordings, options.join
         facts = harness.aside(prepare, folder, *given)
         contenders = [
-            Contender(OURS, ours, (folder, options.model)),
+            Contender(OURS, ours, (folder, options.model, "float32")),
             Contender(TRANSFORMERS, transformers, (folder,)),
             Contender(CTRANSLATE2, ctranslate2, (folder, "float32")),
         ]
+        if options.bfloat16:
+            contenders.append(Contender(BFLOAT16, ours, (folder, options.model, "bfloat16")))
         if options.int8:
             contenders.append(Contender(INT8, ctranslate2, (folder, "int8")))
         timings = harness.measure(contenders, options.rounds, options.cores)
@@ -136,7 +144,9 @@ def main() -> None:
     for name, timing in timings.items():
         clips, audio = len(texts[name]) / timing.median, facts["seconds of audio"] / timing.median
         facts[name] = f"{clips:.2f} clips/s, {audio:.1f} seconds of audio in a second"
-    pairs = [(OURS, each.name) for each in contenders if each.name != OURS]
+    peers = [each.name for each in contenders if each.name not in (OURS, BFLOAT16)]
+    mine = [OURS, BFLOAT16][: 1 + options.bfloat16]
+    pairs = [(one, peer) for one in mine for peer in peers]
     figures.report(timings, pairs, machine, vars(options) | facts, options.json)
 
 
