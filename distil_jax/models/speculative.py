@@ -65,6 +65,7 @@ def speculate(
     steps, cache = decoder.start(encoded, room, padding)
     hidden, cache = decoder.extend(steps, prompt, cache)
     at_start = jax.nn.softmax(decoder.logits(hidden[:, start_position]), axis=-1)
+    steps = decoder.remember(steps, wanted)  # a pass has several tokens, so that it soon pays
     drafting, draft_cache = draft.decoder.start(draft.encoded, room, padding)
     _, draft_cache = draft.decoder.extend(drafting, prompt, draft_cache)
 
