@@ -149,5 +149,7 @@ def _cell(value: Any) -> str:
         # Of seconds in hours of sound the hundredths, too.
         return f"{value:.2f}" if 1e3 <= abs(value) < 1e6 else f"{value:.4g}"
     if isinstance(value, list):
-        return ", ".join(map(_cell, value))
+        # Sentences have commas of their own.
+        sentences = any(isinstance(each, str) and " " in each for each in value)
+        return ("\n" if sentences else ", ").join(map(_cell, value))
     return "-" if value is None else str(value).replace("[", r"\[")

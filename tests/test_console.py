@@ -60,6 +60,12 @@ def test_the_result_is_one_line_of_json(capsys: pytest.CaptureFixture):
     assert json.loads(printed) == RESULT
 
 
+def test_sentences_are_one_a_line(capsys: pytest.CaptureFixture):
+    print_result({"notes": ["First, this", "then that"], "sets": ["a", "b"]}, as_json=False)
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["notes  First, this", "       then that", "sets   a, b"]
+
+
 def test_the_result_is_tables_for_a_reader(capsys: pytest.CaptureFixture):
     print_result(RESULT, as_json=False)
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]

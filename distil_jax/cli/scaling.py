@@ -98,12 +98,23 @@ def plan(
         ),
     ] = "paper",
     context: Annotated[
-        int,
-        typer.Option("--context", min=1, help="Tokens a model reads.", rich_help_panel=_BY_LAW),
-    ] = 4096,
+        int | None,
+        typer.Option(
+            "--context",
+            min=1,
+            help="Tokens a model reads; by default those of the law's runs, or 4096.",
+            rich_help_panel=_BY_LAW,
+        ),
+    ] = None,
     vocabulary: Annotated[
-        int, typer.Option("--vocabulary", min=1, help="Its tokens.", rich_help_panel=_BY_LAW)
-    ] = 32768,
+        int | None,
+        typer.Option(
+            "--vocabulary",
+            min=1,
+            help="Its tokens; by default those of the law's runs, or 32768.",
+            rich_help_panel=_BY_LAW,
+        ),
+    ] = None,
     plots: Annotated[
         Path | None,
         typer.Option("--plots", help="A folder for charts, as PNG.", rich_help_panel=_BY_LAW),
@@ -133,12 +144,14 @@ def plan(
             assert config is not None
             return run_stage("plan", config, overrides or [], topology, table)
         from distil_jax.pipeline.law_plan import Question, plan_by_law
-        from distil_jax.scaling.language_models import Shape, twice_size
+        from distil_jax.scaling.language_models import APPLE, Shape
 
         assert size is not None
         rest = students, teachers, room, token_bytes, chips, utilization, price, extrapolate
-        cost = twice_size if flops == "2n" else Shape(context, vocabulary).forward_flops
-        return plan_by_law(law, Question(size, compute, loss, *rest, next_runs, cost, plots))
+        given = Shape(context or APPLE.context, vocabulary or APPLE.vocabulary)
+        shape = given if context or vocabulary else None
+        models = "2n" if flops == "2n" else shape
+        return plan_by_law(law, Question(size, compute, loss, *rest, next_runs, models, plots))
 
     finish(work, as_json, debug)
 
@@ -151,7 +164,7 @@ def fit(
     data: Annotated[
         list[Path],
         typer.Argument(
-            metavar="DATA...", help="Tables of runs, .csv or .parquet; or ladders' folders."
+            metavar="DATA...", help="Tables of runs, .csv, .tsv or .parquet; or ladders' folders."
         ),
     ],
     law: Annotated[
@@ -170,8 +183,10 @@ def fit(
         typer.Option(
             "--column",
             metavar="OURS=THEIRS",
-            help="What the tables call N (parameters), D (tokens), loss, teacher_loss, teacher, "
-            "weight, tokenizer or status, where it is not that.",
+            help="What the tables call N (parameters), D (tokens), loss, run (its name), teacher "
+            "(the name of the run that taught), teacher_loss, weight, tokenizer, status, or "
+            "what operations are counted from (context, vocabulary, layers, width), where it is "
+            "not that.",
         ),
     ] = None,
     loss: Annotated[

@@ -19,12 +19,14 @@ from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.fitting.profile import Profile, profiles
 from distil_jax.scaling.fitting.runs import Runs
 from distil_jax.scaling.fitting.table import Table, read_tables
+from distil_jax.scaling.language_models import Shape
 from distil_jax.scaling.laws import DISTILLATION, GAMMA, Law, law_named
 from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS, TEACHER_LOSS
 
 _HELD_OUT_DRAWS = 200
 _MOST_SHOWN = 10
 _FEWEST_CLUSTERS = 5
+_NEAR = 1e-5  # of the way between a coefficient's bounds: so close to one, it is at it
 
 Done = Callable[[], None]
 
@@ -54,7 +56,7 @@ def fit_law(
     """
     chosen, table = law_named(law), read_tables(paths, columns)
     work = _fit_both if chosen is DISTILLATION else _fit_one
-    with progress(total=2 + options.held_out, description=f"fit {law}", unit="parts") as bar:
+    with progress(total=3, description=f"fit {law}", unit="parts") as bar:
         found = work(chosen, table, options, lambda: bar.advance(1))
     found.write(output)
     if options.plots is not None:
@@ -75,7 +77,9 @@ def _fit_one(law: Law, table: Table, options: FitOptions, done: Done) -> FittedL
     taught = len(table.rows) - len(alone.rows)
     left_out = [f"{taught} runs with a teacher_loss left out"] if taught else []
     notes = [*table.notes, *left_out, *_notes(found, alone)]
-    return FittedLaw.of(sampled, _profiled(found, options), held_out=tested, notes=notes)
+    shape = Shape.of_runs(alone.numbers)
+    profiled = _profiled(found, options)
+    return FittedLaw.of(sampled, profiled, held_out=tested, notes=notes, shape=shape)
 
 
 def _fit_both(law: Law, table: Table, options: FitOptions, done: Done) -> FittedLaw:
@@ -102,6 +106,7 @@ def _fit_both(law: Law, table: Table, options: FitOptions, done: Done) -> Fitted
         _profiled(found, options),
         held_out=tested,
         notes=[*table.notes, *_notes(found, of_teachers)],
+        shape=Shape.of_runs(table.numbers),
         supervised=FittedLaw.of(
             first, held_out=told_alone, notes=_notes(supervised, table.where(~taught))
         ),
@@ -118,10 +123,10 @@ def _runs(table: Table, inputs: Sequence[str], which: str) -> Runs:
     """Raises UserError where there is none."""
     if not len(table.rows):
         raise UserError(
-            f"got no run {which}, which this law is fitted to; if the tables call the loss of the "
-            f"teachers otherwise, or the names of runs that were teachers, say so: "
-            f"--column teacher_loss=..., or --column run=... --column teacher=... "
-            f"({'; '.join(table.notes) or 'no run was left out'})"
+            f"got no run {which}, which this law is fitted to: "
+            f"{'; '.join(table.notes) or 'the tables have none, and no run was left out'}. If the "
+            f"tables call the loss of the teachers otherwise, or the names of runs that were "
+            f"teachers, say so: --column teacher_loss=..., or --column run=... --column teacher=..."
         )
     weights, teachers = table.numbers["weight"], table.words["teacher"]
     return Runs.of(
@@ -156,13 +161,27 @@ def _notes(found: Fit, table: Table) -> list[str]:
         )
     far = outliers(found)
     if len(far):
-        some = ", ".join(str(table.rows[number]) for number in far[:_MOST_SHOWN])
         told.append(
-            f"{len(far)} runs lie far from the law, more than 6 robust standard deviations (rows "
-            f"{some}{', ...' if len(far) > _MOST_SHOWN else ''}): look at them before trusting it"
+            f"{len(far)} runs lie far from the law, more than 6 robust standard deviations "
+            f"({table.where(far).places(_MOST_SHOWN)}): look at them before trusting it"
         )
+    told += _at_bounds(found)
     if found.reached == 1:
         told.append("a single search ended at the best optimum: take more --starts")
+    return told
+
+
+def _at_bounds(found: Fit) -> list[str]:
+    """Which coefficients would have gone on, had the search let them."""
+    (low, high), told = found.law.bounds(), []
+    near = _NEAR * (high - low)
+    for number, each in enumerate(found.law.coefficients):
+        for end, bound in ((low, each.low), (high, each.high)):
+            if abs(found.point[number] - end[number]) <= near[number]:
+                told.append(
+                    f"{each.name} ended at the bound {bound:.4g} of the search: the runs do not "
+                    f"tell it"
+                )
     return told
 
 
@@ -202,12 +221,17 @@ def _splits(
     size, tokens = columns["N"], columns["D"]
     yield from held_out.rollouts("compute", size * tokens)
     yield from held_out.rollouts("size", size, (0.8,))
+    yield from held_out.rollouts("data", tokens, (0.8,))
     yield from held_out.weak_to_strong(loss)
     yield from held_out.leave_one_out("teacher", teachers)
 
 
 def described(found: FittedLaw) -> dict[str, Any]:
-    """What a user is shown of a fitted law: without draws and residuals."""
+    """What a user is shown of a fitted law: without draws and residuals.
+
+    Of coefficients that the runs do not tell, without the bootstrap's interval: it comes out narrow
+    where the search stays near one of many values that fit as well.
+    """
     shown = {
         "law": found.law,
         "runs": found.runs,
@@ -215,8 +239,8 @@ def described(found: FittedLaw) -> dict[str, Any]:
             {
                 "name": name,
                 "value": each.value,
-                "low": each.interval[0] if each.interval else None,
-                "high": each.interval[1] if each.interval else None,
+                "low": each.interval[0] if each.interval and each.told else None,
+                "high": each.interval[1] if each.interval and each.told else None,
                 "profile_low": each.profile[0],
                 "profile_high": each.profile[1],
                 "told": each.told,

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.csv
@@ -14,12 +14,14 @@ from distil_jax.scaling.bill import BEST_CASE, INFERENCE, SCENARIOS, Flops, Scen
 from distil_jax.scaling.charts import plans
 from distil_jax.scaling.chips import TPU_CHIPS
 from distil_jax.scaling.fitted import read_fitted
-from distil_jax.scaling.language_models import APPLE
+from distil_jax.scaling.language_models import Shape, twice_size
 from distil_jax.scaling.next_runs import next_runs
 from distil_jax.scaling.planner import Choice, Planner
 from distil_jax.scaling.questions import (
+    BreakEven,
     Teacher,
     Unreachable,
+    at_limits,
     break_even,
     chosen,
     compute_for,
@@ -28,6 +30,7 @@ from distil_jax.scaling.questions import (
 )
 
 PUBLISHED = "apple"
+Row = dict[str, Any]
 _ROW = (
     "scenario",
     "compute",
@@ -47,8 +50,9 @@ class Question:
     the fewest. students: of one teacher, whose bill they share. teachers: a table of those that
     exist. room, token_bytes: storage for cached signals, and what a token of them takes.
     chips, utilization, price: as v5e:256, the share of its peak that is used, and of a chip's hour.
-    next_runs: operations for runs that would make the best plan's loss surer. flops: of a token's
-    forward pass, by size. plots: a folder for charts.
+    next_runs: operations for runs that would make the best plan's loss surer. shape: of the models
+    whose operations are counted, or "2n" for the rule of thumb; None: as the law's runs say, or as
+    the paper's. plots: a folder for charts.
     """
 
     size: float
@@ -63,7 +67,7 @@ class Question:
     price: float | None = None
     extrapolate: bool = False
     next_runs: float | None = None
-    flops: Flops = APPLE.forward_flops
+    shape: Shape | Literal["2n"] | None = None
     plots: Path | None = None
 
     def __post_init__(self) -> None:
@@ -92,33 +96,70 @@ def plan_by_law(law: str, question: Question) -> dict[str, Any]:
     question says to extrapolate.
     """
     believed = Believed.published() if law == PUBLISHED else Believed.of(read_fitted(Path(law)))
-    believed = replace(believed, planner=replace(believed.planner, flops=question.flops))
+    flops, counted = _counted(believed, question)
+    believed = replace(believed, planner=replace(believed.planner, flops=flops))
     planner = _planner(believed, question)
     scenarios = (*SCENARIOS, shared_by(question.students)) if question.students > 1 else SCENARIOS
-    choices = [_choice(planner, question, each) for each in (None, *scenarios)]
-    rows = [_row(believed, question, each) for each in choices]
-    open_ = [c for c, row in zip(choices, rows, strict=True) if row["loss"] is not None]
+    answers = [_answer(believed, planner, question, each) for each in (None, *scenarios)]
+    rows = [row for _, row in answers]
+    open_ = [choice for choice, row in answers if row["loss"] is not None]
     if not open_:
-        why = next((row["outside"] for row in rows if row["outside"]), "")
-        raise UserError(
-            f"no plan lies where the law was measured. {why}. Ask for another size or budget, or "
-            f"take --extrapolate and believe it as far as that"
-        )
-    found: dict[str, Any] = {"plans": rows}
+        raise _no_plan(answers, question)
+    found: dict[str, Any] = {"plans": rows, "operations": counted}
     if question.teachers is not None:
         found["teachers"] = _ranked(believed, planner, question)
     if question.compute is not None and rows[0]["loss"] is not None:
         found["pays_from_students"] = _pays_from(believed, planner, question)
     if question.next_runs is not None:
-        best = min(open_, key=lambda choice: choice.loss)
-        found["next_runs"] = next_runs(believed, best, question.next_runs)
+        found |= _next_runs(believed, open_, question)
     if question.plots is not None:
         drawn = believed.drawn_planners(planner)
         plans.write_charts(planner, open_[0], question.plots, drawn)
+    turn = _break_even(believed, planner, question)
+    return {**found, "break_even": turn.told, "break_even_compute": turn.compute}
+
+
+def _counted(believed: Believed, question: Question) -> tuple[Flops, str]:
+    """A token's operations by size, and in words of which models."""
+    if question.shape == "2n":
+        return twice_size, "2 N of a token's forward pass"
+    shape = question.shape or believed.shape
+    return shape.forward_flops, shape.told
+
+
+def _no_plan(answers: list[tuple[Choice, Row]], question: Question) -> UserError:
+    """Why there is none: what comes nearest, or how far the plans are from the law's runs."""
+    unreached = [(choice, row) for choice, row in answers if row["tokens"] is None]
+    beyond = "take --extrapolate and believe it as far as that"
+    if question.loss is not None and len(unreached) == len(answers):
+        _, row = min(unreached, key=lambda answer: round(answer[0].loss, 6))
+        told = f"no plan reaches what was asked for. {row['outside']}"
+        return UserError(told if question.extrapolate else f"{told}. Or {beyond}")
+    why = next(row["outside"] for choice, row in answers if row["tokens"] is not None)
+    return UserError(
+        f"no plan lies where the law was measured. {why}. Ask for another size or budget, or "
+        f"{beyond}"
+    )
+
+
+def _next_runs(believed: Believed, plans: list[Choice], question: Question) -> dict[str, Any]:
+    """For the best of the plans: of the lowest loss or, for a loss, of the fewest operations."""
+    assert question.next_runs is not None
+    by = "loss" if question.loss is None else "compute"
+    found = next_runs(believed, min(plans, key=lambda plan: getattr(plan, by)), question.next_runs)
+    return {
+        "next_runs_asked": found.asked,
+        "next_runs_spread_before": found.spread_before,
+        "next_runs": found.runs,
+    }
+
+
+def _break_even(believed: Believed, planner: Planner, question: Question) -> BreakEven:
+    """Of a free teacher's student and a model without a teacher, where both are measured."""
     low, high = _both_measured(believed, question)
-    if low < high:
-        found["break_even_compute"] = break_even(planner, question.size, BEST_CASE, (low, high))
-    return found
+    if low >= high:
+        return BreakEven(BEST_CASE.name, "not measured")
+    return break_even(planner, question.size, BEST_CASE, (low, high))
 
 
 def _pays_from(believed: Believed, planner: Planner, question: Question) -> int | None:
@@ -133,17 +174,21 @@ def _pays_from(believed: Believed, planner: Planner, question: Question) -> int 
 
 def _both_measured(believed: Believed, question: Question) -> tuple[float, float]:
     """Operations for which both a student and a model without a teacher have tokens as measured."""
-    alone, taught = believed.teachers.ranges["D"], believed.students.ranges["D"]
-    low, high = max(alone[0], taught[0]), min(alone[1], taught[1])
+    both = believed.teachers, believed.students
+    if question.extrapolate:
+        spans = [each.ranges["D"] for each in both]
+    else:
+        spans = [each.tokens_for(question.size) for each in both]
+    low, high = max(fewest for fewest, _ in spans), min(most for _, most in spans)
     if question.extrapolate:
         low, high = low / 1e3, high * 1e5
-    a_token = 3 * question.flops(question.size)
+    a_token = 3 * believed.planner.flops(question.size)
     return float(a_token * low), float(a_token * high)
 
 
 def _planner(believed: Believed, question: Question) -> Planner:
     """With the limits that the question sets."""
-    planner = believed.planner if question.extrapolate else believed.inside
+    planner = believed.planner if question.extrapolate else believed.inside(question.size)
     if question.room is None or question.token_bytes is None:
         return planner
     low, high = planner.limits.student_tokens
@@ -151,28 +196,37 @@ def _planner(believed: Believed, question: Question) -> Planner:
     return planner.limited(student_tokens=(low, min(high, most)))
 
 
-def _choice(planner: Planner, question: Question, scenario: Scenario | None) -> Choice:
-    """By a scenario, or without a teacher. Of no loss where what is asked for cannot be."""
+def _answer(
+    believed: Believed, planner: Planner, question: Question, scenario: Scenario | None
+) -> tuple[Choice, Row]:
+    """By a scenario, or without a teacher; of a loss that cannot be, what comes nearest to it."""
     if question.compute is not None:
-        return chosen(planner, question.compute, question.size, scenario)
+        choice = chosen(planner, question.compute, question.size, scenario)
+        return choice, _row(believed, planner, question, choice)
     assert question.loss is not None
     try:
-        return compute_for(planner, question.loss, question.size, scenario)
-    except Unreachable:
-        name = scenario.name if scenario else "supervised"
-        return Choice(name, math.nan, question.size, math.nan, math.nan)
+        choice = compute_for(planner, question.loss, question.size, scenario)
+    except Unreachable as error:
+        choice = error.nearest
+        if math.isfinite(choice.loss):
+            outside = "" if question.extrapolate else believed.outside(choice)
+            why = f"{error}; and that is outside: {outside}" if outside else str(error)
+            return choice, _empty_row(choice, why)
+    return choice, _row(believed, planner, question, choice)
 
 
-def _row(believed: Believed, question: Question, choice: Choice) -> dict[str, Any]:
+def _empty_row(choice: Choice, why: str) -> Row:
+    row = {"scenario": choice.scenario, "at_limit": None, "outside": why}
+    return dict.fromkeys(_ROW) | row
+
+
+def _row(believed: Believed, planner: Planner, question: Question, choice: Choice) -> Row:
     """A plan as it is printed. Outside of the runs it has no loss, unless that was asked for."""
-    why = ""
-    if math.isnan(choice.loss):
-        why = "loss not reached"
-    elif choice.tokens <= 0:
-        why = "the teacher takes the whole budget"
-    if why:
-        return dict.fromkeys(_ROW) | {"scenario": choice.scenario, "outside": why}
+    if choice.tokens <= 0:
+        return _empty_row(choice, "the teacher takes the whole budget")
     outside = believed.outside(choice)
+    if math.isinf(choice.loss) and not outside:
+        outside = "no teacher such as the law's runs had leaves the student tokens enough"
     hidden = math.isinf(choice.loss) or (bool(outside) and not question.extrapolate)
     low, high = (None if hidden else believed.interval(choice)) or (None, None)
     row = {
@@ -180,8 +234,10 @@ def _row(believed: Believed, question: Question, choice: Choice) -> dict[str, An
         "loss": None if hidden else choice.loss,
         "low": low,
         "high": high,
+        **_bill(question, choice.compute),
     }
-    return {**row, **_bill(question, choice.compute), "outside": outside or None}
+    limits = None if hidden else at_limits(planner, choice) or None
+    return {**row, "at_limit": limits, "outside": outside or None}
 
 
 def _bill(question: Question, compute: float) -> dict[str, float]:
@@ -200,12 +256,16 @@ def _bill(question: Question, compute: float) -> dict[str, float]:
 
 
 def _ranked(believed: Believed, planner: Planner, question: Question) -> list[dict[str, Any]]:
-    """Students of the teachers in the user's table, the best first."""
+    """Students of the teachers in the user's table, the best first, those outside last."""
     assert question.compute is not None
     assert question.teachers is not None
     teachers = _read_teachers(question.teachers)
     order = ranked(planner, teachers, question.compute, question.size, INFERENCE)
-    return [{"teacher": t.name, **_row(believed, question, choice)} for t, choice in order]
+    rows = [
+        {"teacher": teacher.name, **_row(believed, planner, question, choice)}
+        for teacher, choice in order
+    ]
+    return sorted(rows, key=lambda row: row["loss"] is None)
 
 
 def _read_teachers(path: Path) -> list[Teacher]:

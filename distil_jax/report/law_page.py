@@ -44,7 +44,7 @@ def _plans(fitted: FittedLaw) -> dict[str, Any] | None:
     size, tokens = (
         math.exp(sum(map(math.log, believed.students.ranges[name])) / 2) for name in ("N", "D")
     )
-    planner = believed.inside
+    planner = believed.inside(size)
     some = planner.without_teacher(3 * planner.flops(size) * tokens, size)
     with TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,13 +1,13 @@
 """Plans by a law from a file: kept to where its runs are, and with intervals by its draws."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
 from distil_jax.errors import UserError
 from distil_jax.scaling.domain import APPLE_DOMAIN, PER_PARAMETER, Domain
 from distil_jax.scaling.fitted import FittedLaw
+from distil_jax.scaling.language_models import APPLE, Shape
 from distil_jax.scaling.laws import DISTILLATION, law_named
 from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS, TEACHER_LOSS
 from distil_jax.scaling.laws.published import APPLE_DISTILLATION, APPLE_SUPERVISED
@@ -19,7 +19,8 @@ class Believed:
     """planner: by the best coefficients. students, teachers: where the laws' runs are.
 
     drawn, drawn_alone: points [b, p] of the distillation and the supervised law, draw by draw;
-    none of published coefficients. noise: of a run's log loss, its standard deviation.
+    none of published coefficients. noise: of a run's log loss, its standard deviation. shape: of
+    the models, by which the planner counts operations.
     """
 
     planner: Planner
@@ -28,6 +29,7 @@ class Believed:
     drawn: np.ndarray
     drawn_alone: np.ndarray
     noise: float = 0.0
+    shape: Shape = APPLE
 
     @classmethod
     def of(cls, fitted: FittedLaw) -> "Believed":
@@ -38,14 +40,15 @@ class Believed:
                 f"law {fitted.law!r}: a plan asks which teacher to take, expected a file that "
                 f"`distil-jax fit --law distillation` wrote"
             )
-        law = law_named(alone.law)
+        law, shape = law_named(alone.law), fitted.shape or APPLE
         return cls(
-            planner=Planner(alone.values, fitted.values, law),
+            planner=Planner(alone.values, fitted.values, law, shape.forward_flops),
             students=fitted.domain,
             teachers=alone.domain,
             drawn=np.array([DISTILLATION.point(values) for values in fitted.drawn()]),
             drawn_alone=np.array([law.point(values) for values in alone.drawn()]),
             noise=float(np.std(fitted.residuals)),
+            shape=shape,
         )
 
     @classmethod
@@ -54,14 +57,13 @@ class Believed:
         planner = Planner(APPLE_SUPERVISED, APPLE_DISTILLATION)
         return cls(planner, APPLE_DOMAIN, APPLE_DOMAIN, np.empty((0, 0)), np.empty((0, 0)))
 
-    @cached_property
-    def inside(self) -> Planner:
-        """It chooses only teachers and tokens such as the runs had."""
+    def inside(self, size: float) -> Planner:
+        """For a student of `size`: it chooses only teachers and tokens such as the runs had."""
         limits = Limits(
             size=self.teachers.ranges["N"],
             tokens=self.teachers.ranges["D"],
             per_parameter=self.teachers.ranges[PER_PARAMETER],
-            student_tokens=self.students.ranges["D"],
+            student_tokens=self.students.tokens_for(size),
             teacher_loss=self.students.ranges[TEACHER_LOSS][0],
         )
         return self.planner.limited(**vars(limits))

@@ -29,6 +29,12 @@ class Domain(Settings):
             ranges=ranges, corners={n: np.log10(each).tolist() for n, each in columns.items()}
         )
 
+    def tokens_for(self, size: float) -> tuple[float, float]:
+        """The fewest and the most that so many parameters may have: as the runs had in all, and
+        for each parameter. The fewest are above the most where no run is of about that size."""
+        (low, high), (least, most) = self.ranges["D"], self.ranges[PER_PARAMETER]
+        return max(low, least * size), min(high, most * size)
+
     def beyond(self, **point: float) -> dict[str, float]:
         """How many times below the lowest or above the highest a point is, where it is."""
         given = {**point, PER_PARAMETER: point["D"] / point["N"]}

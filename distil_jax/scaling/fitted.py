@@ -15,6 +15,7 @@ from distil_jax.scaling.fitting.held_out import HeldOut
 from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.fitting.profile import Profile, profiles
 from distil_jax.scaling.fitting.selection import Criteria, criteria
+from distil_jax.scaling.language_models import Shape
 from distil_jax.scaling.laws import law_named
 from distil_jax.settings import Settings
 
@@ -46,6 +47,7 @@ class FittedLaw(Settings):
 
     residuals: log(predicted) - log(observed) of each run. supervised: of a distillation law, the
     law that says what its students would reach alone; its draws belong to these, one by one.
+    shape: of its runs' models, where they say it.
     """
 
     law: str
@@ -60,6 +62,7 @@ class FittedLaw(Settings):
     held_out: list[HeldOut] = []
     notes: list[str] = []
     supervised: "FittedLaw | None" = None
+    shape: Shape | None = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> "FittedLaw":

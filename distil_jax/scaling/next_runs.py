@@ -1,6 +1,6 @@
 """The runs that would make a planned loss surest, for a budget of their own."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -15,8 +15,18 @@ from distil_jax.scaling.planner import Choice
 _SIZES, _RATIOS, _TEACHERS = 6, 4, 5  # of the grid of candidates
 
 
-def next_runs(believed: Believed, asked: Choice, budget: float) -> list[dict[str, Any]]:
-    """Each with the relative standard deviation of the asked loss that is left after it.
+@dataclass(frozen=True)
+class NextRuns:
+    """asked: which loss they make surer, in words. spread_before: its relative standard deviation
+    by the draws. runs: one after the other, each with the spread before and after it."""
+
+    asked: str
+    spread_before: float
+    runs: list[dict[str, Any]]
+
+
+def next_runs(believed: Believed, asked: Choice, budget: float) -> NextRuns:
+    """Those that make the asked loss surest.
 
     Candidates are where the law's runs are: alone and with teachers of the losses there, whose
     forward passes are paid. Raises UserError for a law without draws, or a budget for no run.
@@ -38,17 +48,30 @@ def next_runs(believed: Believed, asked: Choice, budget: float) -> list[dict[str
             f"--next-runs {budget:g}: the cheapest run where the law was measured takes "
             f"{costs.min():.3g} operations; ask for that or more"
         )
-    return [
+    before = float(np.std(logs[0], ddof=1))
+    spreads = [before, *(spread for _, spread in chosen)]
+    runs = [
         {
             "size": candidates[number].size,
             "tokens": candidates[number].tokens,
             "teacher_size": candidates[number].teacher_size,
             "teacher_loss": candidates[number].teacher_loss,
             "compute": candidates[number].compute,
-            "spread_after": spread,
+            "spread_before": spreads[order],
+            "spread_after": spreads[order + 1],
         }
-        for number, spread in chosen
+        for order, (number, _) in enumerate(chosen)
     ]
+    return NextRuns(_told(asked), before, runs)
+
+
+def _told(asked: Choice) -> str:
+    """Of which plan the loss is asked for."""
+    teacher = f", a teacher of loss {asked.teacher_loss:.4g}" if asked.teacher_loss else ""
+    return (
+        f"how sure is the loss {asked.loss:.4g} of the plan {asked.scenario!r}: "
+        f"{asked.size:.4g} parameters, {asked.tokens:.4g} tokens{teacher}?"
+    )
 
 
 def _candidates(believed: Believed) -> list[Choice]:

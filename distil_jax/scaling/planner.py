@@ -16,12 +16,13 @@ from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS, TEACHER_LOSS
 
 _LOWEST = 1e-3  # loss of a teacher, where a fit says of none that it cannot be
 _POINTS, _ROUNDS, _NARROWER = 41, 14, 0.35
+_ROUNDING = 1e-9  # what is at a limit may seem to be beyond it by so much
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What may be chosen: a teacher's parameters, tokens, and tokens a parameter; the student's
-    tokens; and the teacher's loss."""
+    """What may be chosen: parameters, tokens, and tokens a parameter, of a teacher and of a model
+    without one; a student's tokens; and the lowest loss of its teacher."""
 
     size: tuple[float, float] = (1e6, 1e17)
     tokens: tuple[float, float] = (1e6, 1e17)
@@ -80,14 +81,15 @@ class Planner:
     def without_teacher(self, compute: float, size: float | None = None) -> Choice:
         """Supervised training; of the best size where none is given."""
 
-        low, high = self.limits.tokens
+        (low, high), (least, most) = self.limits.tokens, self.limits.per_parameter
 
         def tokens(size: np.ndarray) -> np.ndarray:
-            return np.minimum(compute / (3 * self.flops(size)), high)
+            return np.minimum(compute / (3 * self.flops(size)), np.minimum(high, most * size))
 
         def loss(size: np.ndarray) -> np.ndarray:
-            count = tokens(size)
-            return np.where(count >= low, self.supervised_loss(size, count), np.inf)
+            count, fewest = tokens(size), np.maximum(low, least * size)
+            allowed = count >= fewest * (1 - _ROUNDING)
+            return np.where(allowed, self.supervised_loss(size, count), np.inf)
 
         if size is None:
             [size] = _lowest(lambda point: loss(np.exp(point[0])), [self.limits.size])
@@ -113,7 +115,9 @@ class Planner:
         teacher, learnt = self._teacher(compute, size, scenario)
         heard = float(self.supervised_loss(teacher, learnt))
         tokens = self.tokens_left(compute, size, scenario, np.array(teacher), np.array(learnt))
-        return self.with_teacher(size, float(tokens), scenario, (teacher, learnt, heard))
+        found = self.with_teacher(size, float(tokens), scenario, (teacher, learnt, heard))
+        allowed = self._may_teach(np.array(learnt), np.array(heard))
+        return found if allowed else replace(found, loss=float("inf"))
 
     def with_teacher(
         self, size: float, tokens: float, scenario: Scenario, teacher: tuple[float, float, float]
@@ -143,9 +147,7 @@ class Planner:
             heard = self.supervised_loss(teacher, learnt)
             tokens = self.tokens_left(compute, size, scenario, teacher, learnt)
             found = self._allowed(self.student_loss(size, tokens, heard), tokens)
-            low, high = self.limits.tokens
-            measured = (learnt >= low) & (learnt <= high)
-            return np.where(measured & (heard >= self.limits.teacher_loss), found, np.inf)
+            return np.where(self._may_teach(learnt, heard), found, np.inf)
 
         teacher, ratio = _lowest(loss, [self.limits.size, self.limits.per_parameter])
         return teacher, teacher * ratio
@@ -189,7 +191,14 @@ class Planner:
 
     def _allowed(self, loss: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """Infinite where there are fewer tokens than a student must have."""
-        return np.where(tokens >= self.limits.student_tokens[0], loss, np.inf)
+        fewest = self.limits.student_tokens[0] * (1 - _ROUNDING)
+        return np.where(tokens >= fewest, loss, np.inf)
+
+    def _may_teach(self, learnt: np.ndarray, heard: np.ndarray) -> np.ndarray:
+        """Whether a teacher of such tokens and loss is within the limits."""
+        low, high = self.limits.tokens
+        enough = (learnt >= low * (1 - _ROUNDING)) & (learnt <= high * (1 + _ROUNDING))
+        return enough & (heard >= self.limits.teacher_loss * (1 - _ROUNDING))
 
     def limited(self, **changes: float | tuple[float, float]) -> "Planner":
         return replace(self, limits=replace(self.limits, **changes))

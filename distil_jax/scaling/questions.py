@@ -1,19 +1,75 @@
 """What people ask a planner: enough compute for a loss, which teacher, when a teacher pays."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from distil_jax.errors import UserError
-from distil_jax.scaling.bill import Scenario, shared_by
+from distil_jax.scaling.bill import BEST_CASE, Scenario, shared_by
 from distil_jax.scaling.planner import Choice, Planner
 
 _HALVINGS = 40
+_NEAR = 1e-4  # of a limit: this near is at it
 
 
 class Unreachable(UserError):
-    """A loss that no compute within the planner's limits reaches."""
+    """A loss that no compute within the planner's limits reaches.
+
+    nearest: what comes nearest to it; of infinite loss where the limits leave no tokens at all.
+    """
+
+    def __init__(self, loss: float, nearest: Choice) -> None:
+        super().__init__(
+            f"loss {loss:g}: a model of {nearest.size:.3g} parameters does not reach it "
+            f"({nearest.scenario}): {_lowest_told(nearest)}"
+        )
+        self.nearest = nearest
+
+
+def _lowest_told(nearest: Choice) -> str:
+    """What can be reached, and where; rounded up, so that it can be asked for."""
+    if math.isinf(nearest.loss):
+        return "none at all is within the limits; ask for another size"
+    lowest = math.ceil(nearest.loss * 1e4) / 1e4
+    where = f"{nearest.tokens:.4g} tokens"
+    if nearest.teacher_loss is not None:
+        where += f" and a teacher of loss {nearest.teacher_loss:.4g}"
+    return (
+        f"{lowest:g} is the lowest within the limits, by {where}; ask for that or more, or for a "
+        f"larger model"
+    )
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """For which budgets a scenario is better than none: than a model without a teacher.
+
+    between: the lowest and highest of the budgets that were compared; None where none could be.
+    compute: where it changes (at last, if it does so several times), to a tenth of a decade.
+    """
+
+    scenario: str
+    better: Literal["always", "never", "up to", "from", "not measured"]
+    compute: float | None = None
+    between: tuple[float, float] | None = None
+
+    @property
+    def told(self) -> str:
+        """For a user; begins with `better`."""
+        if self.between is None:
+            return (
+                f"not measured: no budget gives both {self.scenario!r} and 'supervised' tokens "
+                f"within the limits"
+            )
+        begin = self.better if self.compute is None else f"{self.better} {self.compute:.3g}"
+        low, high = self.between
+        return (
+            f"{begin}: so {self.scenario!r} is better than 'supervised', of budgets of {low:.3g} "
+            f"to {high:.3g} operations"
+        )
 
 
 @dataclass(frozen=True)
@@ -32,6 +88,39 @@ def chosen(planner: Planner, compute: float, size: float, scenario: Scenario | N
     return planner.best(compute, size, scenario)
 
 
+def at_limits(planner: Planner, choice: Choice) -> str:
+    """Which of the planner's limits a choice is at, in words; empty where at none.
+
+    What a free teacher is like is no choice but for its loss.
+    """
+    limits, (least, most) = planner.limits, planner.limits.per_parameter
+    if choice.teacher_loss is None:
+        low, high = limits.tokens
+        fewest, greatest = max(low, least * choice.size), min(high, most * choice.size)
+        return _sides({"tokens": (choice.tokens, fewest, greatest)})
+    spans = {
+        "tokens": (choice.tokens, *limits.student_tokens),
+        "teacher_loss": (choice.teacher_loss, limits.teacher_loss, math.inf),
+    }
+    if choice.teacher_size and choice.teacher_tokens and choice.scenario != BEST_CASE.name:
+        ratio = choice.teacher_tokens / choice.teacher_size
+        spans["teacher_size"] = choice.teacher_size, *limits.size
+        spans["teacher_tokens"] = choice.teacher_tokens, *limits.tokens
+        spans["teacher's D/N"] = ratio, least, most
+    return _sides(spans)
+
+
+def _sides(spans: dict[str, tuple[float, float, float]]) -> str:
+    """spans: by name a value, and the lowest and highest that it may be."""
+    found = []
+    for name, (value, low, high) in spans.items():
+        if value <= low * (1 + _NEAR):
+            found.append(f"{name} at its lowest")
+        elif value >= high * (1 - _NEAR):
+            found.append(f"{name} at its highest")
+    return ", ".join(found)
+
+
 def compute_for(
     planner: Planner,
     loss: float,
@@ -41,13 +130,8 @@ def compute_for(
 ) -> Choice:
     """The least compute that reaches a loss. Raises Unreachable where none up to the limit does."""
     low, high = np.log(between)
-    lowest = planner.best_loss(between[1], size, scenario)
-    if not lowest <= loss:
-        raise Unreachable(
-            f"loss {loss:g}: a model of {size:.3g} parameters does not reach it "
-            f"({scenario.name if scenario else 'supervised'}): {lowest:.4g} is the lowest; ask for "
-            f"that or more, or for a larger model"
-        )
+    if not planner.best_loss(between[1], size, scenario) <= loss:
+        raise Unreachable(loss, chosen(planner, between[1], size, scenario))
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         reached = planner.best_loss(float(np.exp(middle)), size, scenario) <= loss
@@ -61,18 +145,22 @@ def break_even(
     scenario: Scenario,
     between: tuple[float, float] = (1e18, 1e27),
     a_decade: int = 10,
-) -> float | None:
-    """The compute up to which a teacher gives the better student, to a tenth of a decade.
-
-    None where it never does, or does so at the upper limit.
-    """
-    steps = round(np.log10(between[1] / between[0]) * a_decade)
+) -> BreakEven:
+    """Of the budgets `between`, at which the student of a teacher is the better one."""
+    steps = max(1, round(np.log10(between[1] / between[0]) * a_decade))
     grid = np.geomspace(*between, steps + 1)
-    wins = np.array(
-        [planner.best_loss(c, size, scenario) < planner.best_loss(c, size, None) for c in grid]
-    )
-    lost = np.flatnonzero(wins[:-1] & ~wins[1:])
-    return float(grid[lost[-1] + 1]) if len(lost) and not wins[-1] else None
+    losses = [[planner.best_loss(c, size, each) for each in (scenario, None)] for c in grid]
+    both = np.isfinite(losses).all(axis=1)
+    if not both.any():
+        return BreakEven(scenario.name, "not measured")
+    grid, (taught, alone) = grid[both], np.array(losses)[both].T
+    compared = float(grid[0]), float(grid[-1])
+    wins = taught < alone
+    changes = np.flatnonzero(wins[:-1] != wins[1:])
+    if not len(changes):
+        return BreakEven(scenario.name, "always" if wins[0] else "never", between=compared)
+    at = float(grid[changes[-1] + 1])
+    return BreakEven(scenario.name, "from" if wins[-1] else "up to", at, compared)
 
 
 def ranked(

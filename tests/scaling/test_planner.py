@@ -19,7 +19,14 @@ from distil_jax.scaling.charts.plans import write_gain
 from distil_jax.scaling.domain import APPLE_DOMAIN, Domain
 from distil_jax.scaling.laws.published import APPLE_DISTILLATION, APPLE_SUPERVISED
 from distil_jax.scaling.planner import Choice, Planner
-from distil_jax.scaling.questions import Teacher, break_even, compute_for, pays_from, ranked
+from distil_jax.scaling.questions import (
+    Teacher,
+    Unreachable,
+    break_even,
+    compute_for,
+    pays_from,
+    ranked,
+)
 
 PLANNER = Planner(APPLE_SUPERVISED, APPLE_DISTILLATION)
 # Student's size, budget; loss without a teacher; for each scenario the loss and what else is known:
@@ -137,9 +144,22 @@ def test_break_even_without_a_bill_for_the_teacher():
     """To the tenth of a decade that is asked; of 3e8 the curves nearly touch."""
     for size, compute in ((1e9, 2.0e22), (3e9, 7.9e22), (1e10, 1.6e24)):
         found = break_even(PLANNER, size, BEST_CASE, between=(1e21, 1e25))
-        assert found is not None
-        assert abs(np.log10(found / compute)) < 0.11
-    assert break_even(PLANNER, 1e9, BOTH, between=(1e20, 1e24)) is None
+        assert found.better == "up to"
+        assert found.compute is not None
+        assert abs(np.log10(found.compute / compute)) < 0.11
+    assert break_even(PLANNER, 1e9, BOTH, between=(1e20, 1e24)).better == "never"
+
+
+def test_break_even_says_why_there_is_none():
+    always = break_even(PLANNER, 1e9, BEST_CASE, between=(1e21, 1e22))
+    assert (always.better, always.compute) == ("always", None)
+    assert "of budgets of 1e+21 to 1e+22 operations" in always.told
+    none = PLANNER.limited(student_tokens=(1e11, 1e10))
+    unknown = break_even(none, 1e9, BEST_CASE, between=(1e21, 1e22))
+    assert unknown.told.startswith("not measured: no budget gives both 'best case' and")
+    late = break_even(PLANNER, 3e8, PRETRAINING, between=(1e21, 1e22))
+    assert late.better == "from"
+    assert late.told.startswith(f"from {late.compute:.3g}: so 'pretraining' is better than")
 
 
 def test_compute_for_a_loss():
@@ -153,8 +173,15 @@ def test_compute_for_a_loss():
         for scenario, times in ((PRETRAINING, pretraining), (BOTH, both)):
             found = compute_for(PLANNER, loss, size, scenario).compute
             assert found / needed == pytest.approx(times, rel=5e-3)
-    with pytest.raises(UserError, match=r"loss 1: a model of 1e\+08 parameters does not reach it"):
-        compute_for(PLANNER, 1.0, 1e8, None)
+    with pytest.raises(
+        Unreachable, match=r"loss 1: a model of 1e\+08 parameters does not reach it"
+    ) as told:
+        compute_for(PLANNER.limited(tokens=(1e9, 1e11)), 1.0, 1e8, None)
+    lowest = float(PLANNER.supervised_loss(1e8, 1e11))
+    assert told.value.nearest.loss == pytest.approx(lowest)
+    said = np.ceil(lowest * 1e4) / 1e4  # rounded up, so that it can be asked for
+    assert f"{said:g} is the lowest within the limits, by 1e+11 tokens;" in str(told.value)
+    compute_for(PLANNER.limited(tokens=(1e9, 1e11)), said, 1e8, None)
 
 
 def test_many_students_pay_little_for_one_teacher():
@@ -211,6 +238,20 @@ def test_limits_are_kept():
     narrow = PLANNER.limited(teacher_loss=2.2, student_tokens=(1e6, 1e11))
     assert narrow.best(1e21, 1e9, BEST_CASE).teacher_loss == pytest.approx(2.2, rel=1e-6)
     assert narrow.best(1e21, 3e8, BOTH).tokens <= 1e11 * (1 + 1e-9)
+
+
+def test_tokens_a_parameter_are_limited_without_a_teacher_too():
+    near = PLANNER.limited(per_parameter=(20, 200))
+    assert np.isinf(near.without_teacher(1e20, 1e9).loss)  # 13.6 of them
+    assert near.without_teacher(1e23, 1e9).tokens == pytest.approx(2e11)
+    best = near.without_teacher(1e21)  # the best of all has 15.8 of them
+    assert best.tokens / best.size == pytest.approx(20, rel=1e-2)
+
+
+def test_a_teacher_beyond_the_limits_is_no_plan():
+    """Where each that is within them takes the whole budget, and a smaller one would not."""
+    near = PLANNER.limited(size=(1e8, 1e9), tokens=(1e11, 1e12), per_parameter=(10, 1000))
+    assert np.isinf(near.best(1e19, 1e8, PRETRAINING).loss)
 
 
 def test_a_share_beyond_one_is_told():

@@ -1,43 +1,59 @@
-"""Tables of runs in CSV or Parquet, anybody's, as columns that the fit knows."""
+"""Tables of runs in CSV, TSV or Parquet, anybody's, as columns that the fit knows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 
 from distil_jax.errors import UserError
+from distil_jax.scaling.fitting.cells import is_unfinished, is_unknown, number, word
+from distil_jax.scaling.fitting.sheets import READERS, Sheet, read_sheet
+from distil_jax.scaling.fitting.teachers import lend_losses
 
 # What a run must say, and what it may say besides.
 NEEDED = ("N", "D", "loss")
-NUMBERS = (*NEEDED, "teacher_loss", "weight")
+JUDGED = (*NEEDED, "teacher_loss", "weight")
+# What its operations a token are counted from, where all runs say it (language_models.Shape).
+NUMBERS = (*JUDGED, "context", "vocabulary", "layers", "width")
 WORDS = ("run", "teacher", "tokenizer", "status")
-_FINISHED = {"finished", "complete", "completed", "done", "success"}
-_READERS = {".csv": pyarrow.csv.read_csv, ".parquet": pyarrow.parquet.read_table}
+_COUNTS = ("N", "D")
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Table:
     """numbers: float64 [n] by name, nan where nothing is said. words: by name, None there.
 
-    rows [n]: numbers of the rows in the files. notes: what was left out, and why.
+    unread: by number's name, what a cell says that is no number, None elsewhere. files, rows [n]:
+    where each run stands, as `Sheet` counts. notes: what was left out, and why.
     """
 
     numbers: dict[str, np.ndarray]
     words: dict[str, np.ndarray]
+    unread: dict[str, np.ndarray]
+    files: np.ndarray
     rows: np.ndarray
     notes: list[str]
 
     def where(self, chosen: np.ndarray) -> "Table":
+        """Those of a mask [n] or of numbers."""
         return Table(
-            {name: column[chosen] for name, column in self.numbers.items()},
-            {name: column[chosen] for name, column in self.words.items()},
+            _chosen(self.numbers, chosen),
+            _chosen(self.words, chosen),
+            _chosen(self.unread, chosen),
+            self.files[chosen],
             self.rows[chosen],
             self.notes,
         )
+
+    def places(self, most: int = _SHOWN) -> str:
+        """Where its runs stand, as "a.csv lines 2, 7; b.csv line 3, ..."."""
+        by_file: dict[str, list[str]] = {}
+        for file, row in zip(self.files[:most], self.rows[:most], strict=True):
+            by_file.setdefault(file, []).append(str(row))
+        told = "; ".join(_place(file, rows) for file, rows in by_file.items())
+        return told + (", ..." if len(self.rows) > most else "")
 
 
 def read_tables(paths: Sequence[Path], columns: Mapping[str, str]) -> Table:
@@ -47,7 +63,7 @@ def read_tables(paths: Sequence[Path], columns: Mapping[str, str]) -> Table:
     a column that goes by another name here, as {"N": "params"}. A teacher that is a `run` of the
     tables need not have its loss said again by those it taught.
 
-    Raises UserError on an unreadable file, a missing column, several tokenizers.
+    Raises UserError on an unreadable file, a missing column, no rows, several tokenizers.
     """
     unknown = set(columns) - {*NUMBERS, *WORDS}
     if unknown:
@@ -55,17 +71,43 @@ def read_tables(paths: Sequence[Path], columns: Mapping[str, str]) -> Table:
             f"column {', '.join(sorted(unknown))}: got a name that the fit does not know; expected "
             f"some of {', '.join((*NUMBERS, *WORDS))}, as in --column N=params"
         )
-    tables = [_read(file, columns) for path in paths for file in _files(path)]
-    lacking = [name for name in columns if not any(name in t for t in tables)]
+    files = [file for path in paths for file in _files(path)]
+    sheets = [read_sheet(file) for file in files]
+    for file, sheet in zip(files, sheets, strict=True):
+        _check_names(file, sheet, columns)
+    lacking = [theirs for theirs in columns.values() if not any(theirs in s.names for s in sheets)]
     if lacking:
+        raise UserError(f"none of the tables has a column {', '.join(lacking)}")
+    if not any(sheet.rows for sheet in sheets):
         raise UserError(
-            f"none of the tables has a column {', '.join(columns[name] for name in lacking)}"
+            f"{', '.join(map(str, files))}: got no rows, expected one of each run below the names "
+            f"of the columns"
         )
-    tables = [_filled(table) for table in tables]
-    numbers = {name: np.concatenate([t[name] for t in tables]) for name in NUMBERS}
-    words = {name: np.concatenate([t[name] for t in tables]) for name in WORDS}
-    numbers["teacher_loss"] = _teacher_losses(numbers, words)
-    return _useful(Table(numbers, words, np.arange(len(numbers["N"])), []))
+    pairs = zip(files, sheets, strict=True)
+    return _useful(_joined([_read(file, sheet, columns) for file, sheet in pairs]))
+
+
+def _place(file: str, rows: Sequence[str]) -> str:
+    kind = "row" if file.lower().endswith(".parquet") else "line"
+    return f"{file} {kind}{'s' if len(rows) > 1 else ''} {', '.join(rows)}"
+
+
+def _chosen(columns: Mapping[str, np.ndarray], chosen: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: column[chosen] for name, column in columns.items()}
+
+
+def _joined(tables: Sequence[Table]) -> Table:
+    def joined(columns: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        return {name: np.concatenate([each[name] for each in columns]) for name in columns[0]}
+
+    return Table(
+        joined([each.numbers for each in tables]),
+        joined([each.words for each in tables]),
+        joined([each.unread for each in tables]),
+        np.concatenate([each.files for each in tables]),
+        np.concatenate([each.rows for each in tables]),
+        [],
+    )
 
 
 def _files(path: Path) -> list[Path]:
@@ -75,72 +117,85 @@ def _files(path: Path) -> list[Path]:
     ladder = path / "runs.parquet"  # runs.csv beside it is the same
     if ladder.exists():
         return [ladder]
-    found = sorted(each for each in path.iterdir() if each.suffix.lower() in _READERS)
+    found = sorted(each for each in path.iterdir() if each.suffix.lower() in READERS)
     if not found:
-        raise UserError(f"{path}: got a folder without a .csv or .parquet file of runs")
+        *others, last = READERS
+        raise UserError(
+            f"{path}: got a folder without a {', '.join(others)} or {last} file of runs"
+        )
     return found
 
 
-def _read(path: Path, columns: Mapping[str, str]) -> dict[str, np.ndarray]:
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise UserError(f"{path}: got {path.suffix or 'no ending'}, expected .csv or .parquet")
-    try:
-        table = reader(path)
-        names = table.column_names
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file") from None
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+def _check_names(path: Path, sheet: Sheet, columns: Mapping[str, str]) -> None:
+    """Raises UserError where a column is missing, or there twice."""
+    names = sheet.names
     there = {name: columns.get(name, name) for name in (*NUMBERS, *WORDS)}
     missing = [there[name] for name in NEEDED if there[name] not in names]
     if missing:
+        divided = "; its columns must be divided by " + ("tabs" if _is_tabbed(path) else "commas")
         raise UserError(
             f"{path}: got no column {', '.join(missing)}; it has {', '.join(names)}. Say which is "
             f"which, as in --column N=params --column D=tokens --column loss=val_loss"
-            + ("; its columns must be divided by commas" if len(names) == 1 else "")
+            + (divided if len(names) == 1 else "")
         )
     twice = [column for column in there.values() if names.count(column) > 1]
     if twice:
         raise UserError(f"{path}: got {names.count(twice[0])} columns {twice[0]}, expected one")
-    known = {n: table.column(c) for n, c in there.items() if c in names}
-    found = {n: _numbers(path, n, known[n]) for n in NUMBERS if n in known}
-    for name in (name for name in WORDS if name in known):
-        said = known[name].to_pylist()
-        # An empty cell of a CSV is a text without letters.
-        words = [None if each is None else str(each).strip() or None for each in said]
-        found[name] = np.array(words, object)
-    return found
 
 
-def _filled(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """With columns of nothing for what a file does not have."""
-    rows = len(table["N"])
-    nothing = {name: np.full(rows, np.nan) for name in NUMBERS}
-    return {**nothing, **{name: np.full(rows, None, object) for name in WORDS}, **table}
+def _is_tabbed(path: Path) -> bool:
+    return path.suffix.lower() == ".tsv"
 
 
-def _teacher_losses(numbers: dict[str, np.ndarray], words: dict[str, np.ndarray]) -> np.ndarray:
-    """[n], where a run does not say it, the loss of the one run that its teacher's name is of."""
-    names, times = np.unique([each for each in words["run"] if each], return_counts=True)
-    single = set(names[times == 1])
-    losses = {
-        run: loss for run, loss in zip(words["run"], numbers["loss"], strict=True) if run in single
-    }
-    found = np.array([losses.get(each, np.nan) for each in words["teacher"]])
-    said = numbers["teacher_loss"]
-    return np.where(np.isnan(said), found, said)
+def _read(path: Path, sheet: Sheet, columns: Mapping[str, str]) -> Table:
+    """With columns of nothing for what the file does not have."""
+    count = len(sheet.rows)
+    numbers = {name: np.full(count, np.nan) for name in NUMBERS}
+    words = {name: np.full(count, None, object) for name in WORDS}
+    unread = {name: np.full(count, None, object) for name in NUMBERS}
+    for name in (*NUMBERS, *WORDS):
+        theirs = columns.get(name, name)
+        if theirs not in sheet.names:
+            continue
+        cells = sheet.columns[sheet.names.index(theirs)]
+        if name in WORDS:
+            words[name] = np.array([word(cell) for cell in cells], object)
+        else:
+            numbers[name], unread[name] = _numbers(name, cells)
+    files = np.full(count, str(path), object)
+    table = Table(numbers, words, unread, files, np.array(sheet.rows, int), [])
+    for name in JUDGED:
+        _check_numbers(table, name, columns.get(name, name))
+    return table
 
 
-def _numbers(path: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
-    try:
-        return column.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    except pa.ArrowException as error:
-        raise UserError(f"{path}: column of {name}: expected numbers: {error}") from None
+def _numbers(name: str, cells: Sequence[object]) -> tuple[np.ndarray, np.ndarray]:
+    """[n] numbers, and [n] cells that are none."""
+    read = [number(cell, commas=name in _COUNTS) for cell in cells]
+    pairs = list(zip(cells, read, strict=True))
+    numbers = np.array([np.nan if each is None else each for each in read], float)
+    return numbers, np.array([str(c) if each is None else None for c, each in pairs], object)
+
+
+def _check_numbers(table: Table, name: str, theirs: str) -> None:
+    """Raises UserError where a column that says something has no number at all."""
+    wrong = table.where(_said(table.unread[name]))
+    if np.isnan(table.numbers[name]).all() and len(wrong.rows):
+        raise UserError(
+            f"column of {name}: expected numbers, as 150000000 or 1.5e8; got none in {theirs}, but "
+            f"{str(wrong.unread[name][0]).strip()!r} and the like ({wrong.places()})"
+        )
+
+
+def _said(words: np.ndarray) -> np.ndarray:
+    """[n]: which of them are not None."""
+    return np.array([each is not None for each in words], bool)
 
 
 def _useful(table: Table) -> Table:
     """Without runs that say no number above 0, or that did not end well."""
+    losses, reasons = lend_losses(table.numbers, table.words)
+    table = replace(table, numbers={**table.numbers, "teacher_loss": losses})
     sound = np.ones(len(table.rows), bool)
     notes = []
 
@@ -148,32 +203,48 @@ def _useful(table: Table) -> Table:
         nonlocal sound
         bad = bad & sound
         if bad.any():
-            some = ", ".join(str(row) for row in table.rows[bad][:5])
-            more = ", ..." if bad.sum() > 5 else ""
-            notes.append(f"{bad.sum()} runs left out: {why} (rows {some}{more})")
+            notes.append(f"{bad.sum()} runs left out: {why} ({table.where(bad).places()})")
             sound = sound & ~bad
 
-    for name in NEEDED:
+    for name in JUDGED:
+        cells = table.unread[name]
+        drop(_said(cells), f"{name} is no number but {_some(cells)}")
+    for name in JUDGED:
         column = table.numbers[name]
-        drop(~(np.isfinite(column) & (column > 0)), f"{name} is no number above 0")
-    for name in ("teacher_loss", "weight"):
-        column = table.numbers[name]
-        drop(
-            ~np.isnan(column) & ~(np.isfinite(column) & (column > 0)),
-            f"{name} is no number above 0",
-        )
-    untold = np.isnan(table.numbers["teacher_loss"])
-    if not untold.all():  # else it is a table of runs alone, whatever its teachers are
-        named = np.array([each is not None for each in table.words["teacher"]], bool)
-        drop(named & untold, "they name a teacher and say no teacher_loss")
+        nothing = np.isnan(column) & (name not in NEEDED)
+        drop(~nothing & ~(np.isfinite(column) & (column > 0)), f"{name} is no number above 0")
     statuses = table.words["status"]
-    ended = np.array([each is None or each.lower() in _FINISHED for each in statuses], bool)
-    drop(~ended, "their status says that they did not finish")
+    unfinished = np.array([is_unfinished(each) for each in statuses], bool)
+    drop(unfinished, "their status says that they did not finish")
+    for reason in sorted(set(reasons[_said(reasons)])):
+        drop(reasons == reason, reason)
     kept = table.where(sound)
-    tokenizers = {each for each in kept.words["tokenizer"] if each is not None}
+    _check_tokenizers(kept)
+    return replace(kept, notes=[*notes, *_unknown_statuses(kept)])
+
+
+def _some(words: np.ndarray) -> str:
+    """The first different ones, in quotation marks."""
+    different = list(dict.fromkeys(repr(each.strip()) for each in words[_said(words)]))
+    return ", ".join(different[:_SHOWN]) + (", ..." if len(different) > _SHOWN else "")
+
+
+def _unknown_statuses(table: Table) -> list[str]:
+    unknown = np.array([is_unknown(each) for each in table.words["status"]], bool)
+    if not unknown.any():
+        return []
+    some = table.where(unknown)
+    return [
+        f"{unknown.sum()} runs have a status that the fit does not know, "
+        f"{_some(some.words['status'])}: they count as finished ({some.places()})"
+    ]
+
+
+def _check_tokenizers(table: Table) -> None:
+    """Raises UserError where there are several."""
+    tokenizers = {each for each in table.words["tokenizer"] if each is not None}
     if len(tokenizers) > 1:
         raise UserError(
             f"the runs have {len(tokenizers)} tokenizers ({', '.join(sorted(tokenizers))}): losses "
             f"a token cannot be compared between them; fit each by itself"
         )
-    return Table(kept.numbers, kept.words, kept.rows, notes)
