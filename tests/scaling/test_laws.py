@@ -49,7 +49,9 @@ def test_flops_of_a_token_are_those_of_the_paper():
     assert APPLE.forward_flops(1e9) == pytest.approx(2454385317, rel=1e-6)
     assert APPLE.forward_flops(546e6) == pytest.approx(1.417081e9, rel=1e-6)
     for size, billions in ((546e6, 1.415), (1.82e9, 4.280), (7.75e9, 16.99), (12.6e9, 27.23)):
-        assert APPLE.forward_flops(size) == pytest.approx(billions * 1e9, rel=5e-3)
+        found = APPLE.forward_flops(size)
+        print(f"\nA1: F({size:.4g}) = {found / 1e9:.4f}e9, of the table {billions}e9", end="")
+        assert found == pytest.approx(billions * 1e9, rel=5e-3)
     assert twice_size(12.6e9) / APPLE.forward_flops(12.6e9) == pytest.approx(1 - 0.074, abs=1e-3)
     assert Shape(context=1, vocabulary=1).forward_flops(1e9) == pytest.approx(2e9, rel=1e-2)
 
@@ -57,8 +59,11 @@ def test_flops_of_a_token_are_those_of_the_paper():
 @pytest.mark.parametrize("size,tokens,teacher_loss,alone,taught", GOLDEN)
 def test_published_coefficients(size, tokens, teacher_loss, alone, taught):
     """A2."""
-    assert GAMMA.predict(APPLE_SUPERVISED, N=size, D=tokens) == pytest.approx(alone, abs=1e-6)
-    assert student_loss(size, tokens, teacher_loss) == pytest.approx(taught, abs=1e-6)
+    found = GAMMA.predict(APPLE_SUPERVISED, N=size, D=tokens)
+    learnt = student_loss(size, tokens, teacher_loss)
+    print(f"\nA2: {size:.3g} of {tokens:.3g} tokens: alone {found:.7f}, taught {learnt:.7f}")
+    assert found == pytest.approx(alone, abs=1e-6)
+    assert learnt == pytest.approx(taught, abs=1e-6)
 
 
 def test_teachers_of_twenty_tokens_a_parameter():
@@ -86,8 +91,10 @@ def test_formulas_as_printed(size, tokens, teacher_loss, alone, taught):
 
 def test_limits():
     """A12: an endless student is its teacher; a teacher that knows nothing teaches nothing."""
-    assert student_loss(1e40, 1e40, 2.0) == pytest.approx(2.0, rel=1e-4)
-    assert student_loss(1e9, 2e10, 1e6) / 1e6 == pytest.approx(1.0, rel=1e-4)
+    endless, untaught = student_loss(1e40, 1e40, 2.0), student_loss(1e9, 2e10, 1e6) / 1e6
+    print(f"\nA12: {endless:.6f} of a teacher of 2; {untaught:.6f} times one that knows nothing")
+    assert endless == pytest.approx(2.0, rel=1e-4)
+    assert untaught == pytest.approx(1.0, rel=1e-4)
 
 
 def test_search_and_values_are_two_names_of_one_place():

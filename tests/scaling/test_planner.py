@@ -80,6 +80,8 @@ def test_golden_plans(asked, best, inference, pretraining, both):
             assert getattr(found, name) == pytest.approx(value, rel=close), (scenario, name)
         assert bill(found, scenario) == pytest.approx(compute, rel=1e-6)
         losses[scenario] = found.loss
+        told = f"loss {found.loss:.5f} ({loss}), {found.tokens:.4g} tokens"
+        print(f"\nA10: {size:.3g} for {compute:.3g}, {scenario.name}: {told}", end="")
     assert losses[BEST_CASE] <= losses[INFERENCE]
     assert losses[BEST_CASE] <= losses[PRETRAINING] <= losses[BOTH]
     without = PLANNER.without_teacher(compute, size)
@@ -125,6 +127,7 @@ def test_supervised_optimum():
 def test_capacity_gap(size, tokens, teacher, student, alone):
     """A11: there is a best teacher, and a better one than that gives a worse student."""
     loss, heard = PLANNER.best_teacher(size, tokens)
+    print(f"\nA11: {size:.3g} of {tokens:.3g} tokens: {loss:.4f} of a teacher of {heard:.4f}")
     assert heard == pytest.approx(teacher, abs=1e-3)
     assert loss == pytest.approx(student, abs=1e-4)
     assert PLANNER.supervised_loss(size, tokens) == pytest.approx(alone, abs=1e-4)
@@ -137,7 +140,11 @@ def test_with_endless_tokens_the_best_teacher_gives_what_supervision_gives():
     for size in (1e8, 1e9, 1e10, 1e11):
         c = APPLE_SUPERVISED
         alone = c["E"] + (c["A"] / size ** c["alpha"]) ** c["gamma"]
-        assert PLANNER.best_teacher(size, 1e30)[0] == pytest.approx(alone, rel=0.01)
+        taught = PLANNER.best_teacher(size, 1e30)[0]
+        print(
+            f"\nA12: {size:.0e} of endless tokens: taught {taught:.4f}, alone {alone:.4f}", end=""
+        )
+        assert taught == pytest.approx(alone, rel=0.01)
 
 
 def test_break_even_without_a_bill_for_the_teacher():
@@ -266,6 +273,7 @@ def test_outside_of_what_was_measured():
     assert found.tokens / found.size == pytest.approx(0.15, abs=0.01)
     assert outside["D/N"] == pytest.approx(10 / 0.15, rel=0.1)
     said = APPLE_DOMAIN.told(N=found.size, D=found.tokens)
+    print(f"\nA13: {said}")
     assert "D/N 0.1" in said
     assert "the runs have 10 to 1100" in said
     assert not APPLE_DOMAIN.told(N=1e9, D=2e10, teacher_loss=2.2)
