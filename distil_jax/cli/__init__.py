@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from distil_jax import __version__
-from distil_jax.cli import ladder, report, scaling, stages, transcribe
+from distil_jax.cli import fit, ladder, plan, report, stages, transcribe
 from distil_jax.cli.stages import STAGES
 
 __all__ = ["STAGES", "app", "main"]
@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 # Help lists the verbs in the order of a run.
-for _module in (stages, transcribe, ladder, scaling, report):
+for _module in (stages, transcribe, ladder, plan, fit, report):
     app.add_typer(_module.verbs)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from distil_jax.cli.options import AsJson, Debug, Overrides
+from distil_jax.cli.options import AsJson, Debug, Overrides, OwnLaws
 from distil_jax.cli.work import finish
 
 verbs = typer.Typer()
@@ -20,6 +20,7 @@ def report(
         ),
     ],
     overrides: Overrides = None,
+    own_laws: OwnLaws = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -28,7 +29,9 @@ def report(
     def work() -> dict[str, Any]:
         if run.suffix == ".json":
             from distil_jax.report import write_law_report
+            from distil_jax.scaling.laws import register_from
 
+            register_from(own_laws or [])
             return {"report": str(write_law_report(run))}
         from distil_jax import pipeline
         from distil_jax.config import load_config

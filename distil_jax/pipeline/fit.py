@@ -1,6 +1,6 @@
 """The verb `fit`: tables of runs in, a fitted law out."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,25 +8,26 @@ from typing import Any
 import numpy as np
 
 from distil_jax.errors import UserError
+from distil_jax.pipeline.fit_told import described, notes_on
 from distil_jax.progress import progress
 from distil_jax.scaling.charts import fits
+from distil_jax.scaling.compared import compared
 from distil_jax.scaling.fitted import FittedLaw
 from distil_jax.scaling.fitting import held_out
 from distil_jax.scaling.fitting.bootstrap import bootstrap, bootstrap_both
-from distil_jax.scaling.fitting.checks import check_runs, outliers
 from distil_jax.scaling.fitting.fit import Fit, fit
 from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.fitting.profile import Profile, profiles
+from distil_jax.scaling.fitting.reading import read_tables
 from distil_jax.scaling.fitting.runs import Runs
-from distil_jax.scaling.fitting.table import Table, read_tables
+from distil_jax.scaling.fitting.splits import usual_splits
+from distil_jax.scaling.fitting.table import Table
+from distil_jax.scaling.fitting.teachers import is_clustered
 from distil_jax.scaling.language_models import Shape
 from distil_jax.scaling.laws import DISTILLATION, GAMMA, Law, law_named
 from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS, TEACHER_LOSS
 
 _HELD_OUT_DRAWS = 200
-_MOST_SHOWN = 10
-_FEWEST_CLUSTERS = 5
-_NEAR = 1e-5  # of the way between a coefficient's bounds: so close to one, it is at it
 
 Done = Callable[[], None]
 
@@ -47,23 +48,44 @@ class FitOptions:
     seed: int = 0
 
 
-def fit_law(
-    paths: Sequence[Path], law: str, columns: Mapping[str, str], options: FitOptions, output: Path
+def fit_laws(
+    paths: Sequence[Path],
+    laws: Sequence[str],
+    columns: Mapping[str, str],
+    options: FitOptions,
+    output: Path,
 ) -> dict[str, Any]:
-    """Fit `law` to the runs in the files and write it to `output`; the result, to be printed.
+    """Fit laws to the runs in the files and write the best to `output`; the result, to be printed.
 
     columns: what the files call a column that has another name here.
     """
-    chosen, table = law_named(law), read_tables(paths, columns)
-    work = _fit_both if chosen is DISTILLATION else _fit_one
-    with progress(total=3, description=f"fit {law}", unit="parts") as bar:
-        found = work(chosen, table, options, lambda: bar.advance(1))
+    chosen = [law_named(name) for name in dict.fromkeys(laws)]
+    if DISTILLATION in chosen and len(chosen) > 1:
+        raise UserError(
+            "--law distillation is fitted to students and compares with no other law; expected it "
+            "alone, or several laws of runs without a teacher"
+        )
+    fitted = [_fitted(law, paths, columns, options) for law in chosen]
+    standings = compared(fitted)
+    found = next(each for each in fitted if each.law == standings[0].law)
     found.write(output)
     if options.plots is not None:
         fits.write_charts(found, options.plots)
         if found.supervised:
             fits.write_charts(found.supervised, options.plots / "supervised")
-    return {**described(found), "fit": str(output)}
+    beside = {"compared": [asdict(each) for each in standings]} if len(fitted) > 1 else {}
+    return {**described(found), **beside, "fit": str(output)}
+
+
+def _fitted(
+    law: Law, paths: Sequence[Path], columns: Mapping[str, str], options: FitOptions
+) -> FittedLaw:
+    # The supervised loss is no column: the law of runs alone says it.
+    inputs = [name for name in law.inputs if name not in (TEACHER_LOSS, SUPERVISED_LOSS)]
+    table = read_tables(paths, columns, inputs)
+    work = _fit_both if law is DISTILLATION else _fit_one
+    with progress(total=3, description=f"fit {law.name}", unit="parts") as bar:
+        return work(law, table, options, lambda: bar.advance(1))
 
 
 def _fit_one(law: Law, table: Table, options: FitOptions, done: Done) -> FittedLaw:
@@ -76,7 +98,7 @@ def _fit_one(law: Law, table: Table, options: FitOptions, done: Done) -> FittedL
     done()
     taught = len(table.rows) - len(alone.rows)
     left_out = [f"{taught} runs with a teacher_loss left out"] if taught else []
-    notes = [*table.notes, *left_out, *_notes(found, alone)]
+    notes = [*table.notes, *left_out, *notes_on(found, alone)]
     shape = Shape.of_runs(alone.numbers)
     profiled = _profiled(found, options)
     return FittedLaw.of(sampled, profiled, held_out=tested, notes=notes, shape=shape)
@@ -105,10 +127,10 @@ def _fit_both(law: Law, table: Table, options: FitOptions, done: Done) -> Fitted
         second,
         _profiled(found, options),
         held_out=tested,
-        notes=[*table.notes, *_notes(found, of_teachers)],
+        notes=[*table.notes, *notes_on(found, of_teachers)],
         shape=Shape.of_runs(table.numbers),
         supervised=FittedLaw.of(
-            first, held_out=told_alone, notes=_notes(supervised, table.where(~taught))
+            first, held_out=told_alone, notes=notes_on(supervised, table.where(~taught))
         ),
     )
 
@@ -133,13 +155,8 @@ def _runs(table: Table, inputs: Sequence[str], which: str) -> Runs:
         {name: table.numbers[name] for name in inputs},
         table.numbers["loss"],
         np.where(np.isnan(weights), 1.0, weights),
-        np.array(teachers, str) if _clustered(teachers) else None,
+        np.array(teachers, str) if is_clustered(teachers) else None,
     )
-
-
-def _clustered(teachers: np.ndarray) -> bool:
-    """Whether runs are drawn teacher by teacher: all are named, and there are some of them."""
-    return None not in teachers.tolist() and len(set(teachers)) >= _FEWEST_CLUSTERS
 
 
 def _profiled(found: Fit, options: FitOptions) -> dict[str, Profile]:
@@ -150,45 +167,10 @@ def _profiled(found: Fit, options: FitOptions) -> dict[str, Profile]:
     return made
 
 
-def _notes(found: Fit, table: Table) -> list[str]:
-    """For a user: what to know of the runs and of how the law fits them."""
-    told = check_runs(found.runs)
-    teachers = table.words["teacher"]
-    if any(teachers) and not _clustered(teachers):
-        told.append(
-            f"runs are drawn one by one, not by their teacher: that would take at least "
-            f"{_FEWEST_CLUSTERS} teachers, and a name for each run's"
-        )
-    far = outliers(found)
-    if len(far):
-        told.append(
-            f"{len(far)} runs lie far from the law, more than 6 robust standard deviations "
-            f"({table.where(far).places(_MOST_SHOWN)}): look at them before trusting it"
-        )
-    told += _at_bounds(found)
-    if found.reached == 1:
-        told.append("a single search ended at the best optimum: take more --starts")
-    return told
-
-
-def _at_bounds(found: Fit) -> list[str]:
-    """Which coefficients would have gone on, had the search let them."""
-    (low, high), told = found.law.bounds(), []
-    near = _NEAR * (high - low)
-    for number, each in enumerate(found.law.coefficients):
-        for end, bound in ((low, each.low), (high, each.high)):
-            if abs(found.point[number] - end[number]) <= near[number]:
-                told.append(
-                    f"{each.name} ended at the bound {bound:.4g} of the search: the runs do not "
-                    f"tell it"
-                )
-    return told
-
-
 def _tested(found: Fit, options: FitOptions, teachers: np.ndarray) -> list[held_out.HeldOut]:
     if not options.held_out:
         return []
-    splits = _splits(found.runs.columns, found.runs.loss, _together(teachers))
+    splits = usual_splits(found.runs.columns, found.runs.loss, _together(teachers))
     return held_out.held_out(found.law, found.runs, splits, *_how(options))
 
 
@@ -201,71 +183,14 @@ def _both_tested(
     alone, students = supervised.runs, found.runs
     columns = {n: np.concatenate([alone.columns[n], students.columns[n]]) for n in ("N", "D")}
     named = np.concatenate([np.full(len(alone.loss), ""), _together(teachers)])
-    splits = _splits(columns, np.concatenate([alone.loss, students.loss]), named)
+    splits = usual_splits(columns, np.concatenate([alone.loss, students.loss]), named)
     return held_out.held_out_of_both(supervised.law, alone, students, splits, *_how(options))
 
 
 def _together(teachers: np.ndarray) -> np.ndarray:
     """Of each run, the teacher with whose others it is held out; "" where that is not known."""
-    return teachers.astype(str) if _clustered(teachers) else np.full(len(teachers), "")
+    return teachers.astype(str) if is_clustered(teachers) else np.full(len(teachers), "")
 
 
 def _how(options: FitOptions) -> tuple[FitLoss, int, int]:
     return options.loss, options.starts, min(options.draws, _HELD_OUT_DRAWS)
-
-
-def _splits(
-    columns: Mapping[str, np.ndarray], loss: np.ndarray, teachers: np.ndarray
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Weaker runs to predict stronger ones; and where teachers are named, each of them once."""
-    size, tokens = columns["N"], columns["D"]
-    yield from held_out.rollouts("compute", size * tokens)
-    yield from held_out.rollouts("size", size, (0.8,))
-    yield from held_out.rollouts("data", tokens, (0.8,))
-    yield from held_out.weak_to_strong(loss)
-    yield from held_out.leave_one_out("teacher", teachers)
-
-
-def described(found: FittedLaw) -> dict[str, Any]:
-    """What a user is shown of a fitted law: without draws and residuals.
-
-    Of coefficients that the runs do not tell, without the bootstrap's interval: it comes out narrow
-    where the search stays near one of many values that fit as well.
-    """
-    shown = {
-        "law": found.law,
-        "runs": found.runs,
-        "coefficients": [
-            {
-                "name": name,
-                "value": each.value,
-                "low": each.interval[0] if each.interval and each.told else None,
-                "high": each.interval[1] if each.interval and each.told else None,
-                "profile_low": each.profile[0],
-                "profile_high": each.profile[1],
-                "told": each.told,
-            }
-            for name, each in found.coefficients.items()
-        ],
-        "search": found.search.model_dump(),
-        "criteria": asdict(found.criteria),
-        "held_out": [_summary(each) for each in found.held_out],
-        "notes": [*found.notes, *_untold(found)],
-    }
-    return {**shown, "supervised": described(found.supervised)} if found.supervised else shown
-
-
-def _summary(each: held_out.HeldOut) -> dict[str, Any]:
-    """Without the single runs."""
-    single = ("observed", "predicted", "intervals")
-    return {name: value for name, value in vars(each).items() if name not in single}
-
-
-def _untold(found: FittedLaw) -> list[str]:
-    names = [name for name, each in found.coefficients.items() if not each.told]
-    if not names:
-        return []
-    return [
-        f"the runs do not tell {', '.join(names)}: other values fit as well. Trust what the law "
-        f"predicts within the runs' range, not these numbers"
-    ]

@@ -174,8 +174,8 @@ class Planner:
 
     @property
     def _entropy(self) -> float:
-        """What no teacher can go below."""
-        return float(self.supervised["E"])
+        """What no teacher can go below, where the law has such a loss."""
+        return float(self.supervised.get("E", 0.0))
 
     def tokens_left(
         self,

@@ -1,9 +1,8 @@
-"""What people ask a planner: enough compute for a loss, which teacher, when a teacher pays."""
+"""What people ask a planner: enough compute for a loss, which teacher, for how many students."""
 
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
@@ -41,35 +40,6 @@ def _lowest_told(nearest: Choice) -> str:
         f"{lowest:g} is the lowest within the limits, by {where}; ask for that or more, or for a "
         f"larger model"
     )
-
-
-@dataclass(frozen=True)
-class BreakEven:
-    """For which budgets a scenario is better than none: than a model without a teacher.
-
-    between: the lowest and highest of the budgets that were compared; None where none could be.
-    compute: where it changes (at last, if it does so several times), to a tenth of a decade.
-    """
-
-    scenario: str
-    better: Literal["always", "never", "up to", "from", "not measured"]
-    compute: float | None = None
-    between: tuple[float, float] | None = None
-
-    @property
-    def told(self) -> str:
-        """For a user; begins with `better`."""
-        if self.between is None:
-            return (
-                f"not measured: no budget gives both {self.scenario!r} and 'supervised' tokens "
-                f"within the limits"
-            )
-        begin = self.better if self.compute is None else f"{self.better} {self.compute:.3g}"
-        low, high = self.between
-        return (
-            f"{begin}: so {self.scenario!r} is better than 'supervised', of budgets of {low:.3g} "
-            f"to {high:.3g} operations"
-        )
 
 
 @dataclass(frozen=True)
@@ -137,30 +107,6 @@ def compute_for(
         reached = planner.best_loss(float(np.exp(middle)), size, scenario) <= loss
         low, high = (low, middle) if reached else (middle, high)
     return chosen(planner, float(np.exp(high)), size, scenario)
-
-
-def break_even(
-    planner: Planner,
-    size: float,
-    scenario: Scenario,
-    between: tuple[float, float] = (1e18, 1e27),
-    a_decade: int = 10,
-) -> BreakEven:
-    """Of the budgets `between`, at which the student of a teacher is the better one."""
-    steps = max(1, round(np.log10(between[1] / between[0]) * a_decade))
-    grid = np.geomspace(*between, steps + 1)
-    losses = [[planner.best_loss(c, size, each) for each in (scenario, None)] for c in grid]
-    both = np.isfinite(losses).all(axis=1)
-    if not both.any():
-        return BreakEven(scenario.name, "not measured")
-    grid, (taught, alone) = grid[both], np.array(losses)[both].T
-    compared = float(grid[0]), float(grid[-1])
-    wins = taught < alone
-    changes = np.flatnonzero(wins[:-1] != wins[1:])
-    if not len(changes):
-        return BreakEven(scenario.name, "always" if wins[0] else "never", between=compared)
-    at = float(grid[changes[-1] + 1])
-    return BreakEven(scenario.name, "from" if wins[-1] else "up to", at, compared)
 
 
 def ranked(

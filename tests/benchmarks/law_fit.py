@@ -33,8 +33,8 @@ def problem(work: str, path: str | None) -> Any:
     import numpy as np
 
     from distil_jax.scaling.fitting.loss import FitLoss
+    from distil_jax.scaling.fitting.reading import read_tables
     from distil_jax.scaling.fitting.runs import Runs
-    from distil_jax.scaling.fitting.table import read_tables
     from distil_jax.scaling.laws import CHINCHILLA, DISTILLATION
     from distil_jax.scaling.laws.published import BESIROGLU
     from tests.made_up_runs import distillation_runs, noisy, supervised_runs

@@ -19,7 +19,7 @@ from distil_jax.ladder_config import LadderConfig
 from distil_jax.mesh import make_mesh
 from distil_jax.models.language_model import shapes
 from distil_jax.pipeline import ladder
-from distil_jax.scaling.fitting.table import read_tables
+from distil_jax.scaling.fitting.reading import read_tables
 from distil_jax.yaml_io import dump_yaml
 
 pytestmark = pytest.mark.xdist_group("ladder")

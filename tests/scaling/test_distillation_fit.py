@@ -10,10 +10,11 @@ from scipy.optimize import minimize
 
 from distil_jax.scaling.fitting.bootstrap import bootstrap, bootstrap_both
 from distil_jax.scaling.fitting.fit import Fit, fit
-from distil_jax.scaling.fitting.held_out import held_out_of_both, weak_to_strong
+from distil_jax.scaling.fitting.held_out import held_out_of_both
 from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.fitting.polish import mean_loss
 from distil_jax.scaling.fitting.profile import profiles
+from distil_jax.scaling.fitting.splits import weak_to_strong
 from distil_jax.scaling.laws import DISTILLATION, GAMMA
 from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS
 from tests.made_up_runs import distillation_runs, supervised_runs

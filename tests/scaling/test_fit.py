@@ -10,17 +10,13 @@ from distil_jax.errors import UserError
 from distil_jax.scaling.fitting.bootstrap import bootstrap, rivals
 from distil_jax.scaling.fitting.checks import check_runs, outliers
 from distil_jax.scaling.fitting.fit import fit
-from distil_jax.scaling.fitting.held_out import (
-    held_out,
-    leave_one_out,
-    rollouts,
-    weak_to_strong,
-)
+from distil_jax.scaling.fitting.held_out import held_out
 from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.fitting.profile import profiles
 from distil_jax.scaling.fitting.runs import Runs
 from distil_jax.scaling.fitting.search import search
 from distil_jax.scaling.fitting.selection import criteria
+from distil_jax.scaling.fitting.splits import leave_one_out, rollouts, weak_to_strong
 from distil_jax.scaling.laws import CHINCHILLA, GAMMA
 from distil_jax.scaling.laws.published import APPLE_SUPERVISED, BESIROGLU
 from tests.made_up_runs import supervised_runs

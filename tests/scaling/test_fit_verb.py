@@ -10,11 +10,12 @@ from typer.testing import CliRunner
 
 from distil_jax.cli import app
 from distil_jax.errors import UserError
-from distil_jax.pipeline.fit import _notes, _splits
+from distil_jax.pipeline.fit_told import notes_on
 from distil_jax.scaling.fitted import read_fitted
 from distil_jax.scaling.fitting.fit import fit
+from distil_jax.scaling.fitting.reading import read_tables
 from distil_jax.scaling.fitting.runs import Runs
-from distil_jax.scaling.fitting.table import read_tables
+from distil_jax.scaling.fitting.splits import usual_splits
 from distil_jax.scaling.laws import CHINCHILLA, DISTILLATION, GAMMA
 from tests.made_up_runs import distillation_runs, supervised_runs
 
@@ -141,9 +142,9 @@ def test_a_coefficient_at_the_end_of_its_search_is_told(tmp_path):
     write(tmp_path / "runs.csv", runs)
     table = read_tables([tmp_path / "runs.csv"], {})
     found = fit(CHINCHILLA, runs, most_starts=32)
-    assert not any("bound" in note for note in _notes(found, table))
+    assert not any("bound" in note for note in notes_on(found, table))
     at_ends = CHINCHILLA.point({**values, "alpha": 5.0, "beta": 0.0})
-    assert [note for note in _notes(replace(found, point=at_ends), table) if "bound" in note] == [
+    assert [note for note in notes_on(replace(found, point=at_ends), table) if "bound" in note] == [
         "alpha ended at the bound 5 of the search: the runs do not tell it",
         "beta ended at the bound 0 of the search: the runs do not tell it",
     ]
@@ -151,7 +152,7 @@ def test_a_coefficient_at_the_end_of_its_search_is_told(tmp_path):
 
 def test_what_is_held_out():
     columns = {"N": np.arange(1.0, 21), "D": np.arange(20.0, 0, -1)}
-    names = [name for name, _ in _splits(columns, np.arange(20.0), np.full(20, ""))]
+    names = [name for name, _ in usual_splits(columns, np.arange(20.0), np.full(20, ""))]
     for held_out in ("compute above its 0.8", "size above its 0.8", "data above its 0.8"):
         assert sum(name.startswith(held_out) for name in names) == 1
     assert sum("by loss" in name for name in names) == 2

@@ -22,7 +22,6 @@ from distil_jax.scaling.planner import Choice, Planner
 from distil_jax.scaling.questions import (
     Teacher,
     Unreachable,
-    break_even,
     compute_for,
     pays_from,
     ranked,
@@ -145,28 +144,6 @@ def test_with_endless_tokens_the_best_teacher_gives_what_supervision_gives():
             f"\nA12: {size:.0e} of endless tokens: taught {taught:.4f}, alone {alone:.4f}", end=""
         )
         assert taught == pytest.approx(alone, rel=0.01)
-
-
-def test_break_even_without_a_bill_for_the_teacher():
-    """To the tenth of a decade that is asked; of 3e8 the curves nearly touch."""
-    for size, compute in ((1e9, 2.0e22), (3e9, 7.9e22), (1e10, 1.6e24)):
-        found = break_even(PLANNER, size, BEST_CASE, between=(1e21, 1e25))
-        assert found.better == "up to"
-        assert found.compute is not None
-        assert abs(np.log10(found.compute / compute)) < 0.11
-    assert break_even(PLANNER, 1e9, BOTH, between=(1e20, 1e24)).better == "never"
-
-
-def test_break_even_says_why_there_is_none():
-    always = break_even(PLANNER, 1e9, BEST_CASE, between=(1e21, 1e22))
-    assert (always.better, always.compute) == ("always", None)
-    assert "of budgets of 1e+21 to 1e+22 operations" in always.told
-    none = PLANNER.limited(student_tokens=(1e11, 1e10))
-    unknown = break_even(none, 1e9, BEST_CASE, between=(1e21, 1e22))
-    assert unknown.told.startswith("not measured: no budget gives both 'best case' and")
-    late = break_even(PLANNER, 3e8, PRETRAINING, between=(1e21, 1e22))
-    assert late.better == "from"
-    assert late.told.startswith(f"from {late.compute:.3g}: so 'pretraining' is better than")
 
 
 def test_compute_for_a_loss():

@@ -9,8 +9,8 @@ import pytest
 
 from distil_jax.errors import UserError
 from distil_jax.scaling.fitting.checks import check_runs
+from distil_jax.scaling.fitting.reading import read_tables
 from distil_jax.scaling.fitting.runs import Runs
-from distil_jax.scaling.fitting.table import read_tables
 
 TEXT = """params,tokens,val_loss,status,tokenizer
 1e8,2e9,3.1,finished,bpe

@@ -1,6 +1,6 @@
 """How well a law predicts runs that its fit did not see."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ from distil_jax.scaling.fitting.bootstrap import Sampled, bootstrap, bootstrap_b
 from distil_jax.scaling.fitting.fit import Fit, fewest_runs, fit
 from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.fitting.runs import Runs
+from distil_jax.scaling.fitting.splits import Splits
 from distil_jax.scaling.laws import DISTILLATION
 from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS
 from distil_jax.scaling.laws.law import Law
@@ -33,36 +34,6 @@ class HeldOut:
     observed: tuple[float, ...] = ()
     predicted: tuple[float, ...] = ()
     intervals: tuple[tuple[float, float], ...] = ()
-
-
-Splits = Iterable[tuple[str, np.ndarray]]
-
-
-def rollouts(
-    by: str, column: np.ndarray, quantiles: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9)
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Masks [n] of the runs to fit: up to a quantile of a column. They are to predict the rest."""
-    for quantile in quantiles:
-        mask = column <= np.quantile(column, quantile)
-        if not mask.all():
-            yield f"{by} above its {quantile:g} quantile", mask
-
-
-def weak_to_strong(
-    loss: np.ndarray, quantiles: tuple[float, ...] = (0.3, 0.5)
-) -> Iterator[tuple[str, np.ndarray]]:
-    """The same by loss, where the better runs are to be predicted."""
-    for quantile in quantiles:
-        mask = loss >= np.quantile(loss, quantile)
-        if not mask.all():
-            yield f"the best {quantile:.0%} by loss", mask
-
-
-def leave_one_out(by: str, clusters: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Each teacher, or the like, in turn; those without a name ("") stay."""
-    for name in np.unique(clusters):
-        if name != "":
-            yield f"{by} {name}", clusters != name
 
 
 def held_out(

@@ -1,6 +1,7 @@
 """Which law to trust: criteria of what is fitted. `held_out` has those of what is not."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -9,10 +10,11 @@ from distil_jax.scaling.fitting.fit import Fit
 
 @dataclass(frozen=True)
 class Criteria:
-    """Of Akaike, corrected for few runs, and of Bayes: the lower, the better."""
+    """Of Akaike, corrected for few runs, and of Bayes: the lower, the better, of one likelihood."""
 
     aicc: float
     bic: float
+    likelihood: Literal["laplace", "normal"] = "laplace"
 
 
 def criteria(fitted: Fit) -> Criteria:
@@ -28,4 +30,4 @@ def criteria(fitted: Fit) -> Criteria:
         twice = 2 * runs * (np.log(2 * scale) + 1)
     more = 2 * parameters * (parameters + 1) / (runs - parameters - 1)
     aicc, bic = twice + 2 * parameters + more, twice + parameters * np.log(runs)
-    return Criteria(float(aicc), float(bic))
+    return Criteria(float(aicc), float(bic), "normal" if fitted.is_normal else "laplace")

@@ -6,10 +6,16 @@ import numpy as np
 
 from distil_jax.scaling.fitting.cells import is_unfinished
 
+FEWEST_CLUSTERS = 5  # teachers, of which a bootstrap draws some
 _UNKNOWN = (
     "they name a teacher whose loss no table says: add it as a column teacher_loss, or say which "
     "column has the names of the runs, as in --column run=name"
 )
+
+
+def is_clustered(teachers: np.ndarray) -> bool:
+    """Whether runs are drawn teacher by teacher: all are named, and there are some of them."""
+    return None not in teachers.tolist() and len(set(teachers)) >= FEWEST_CLUSTERS
 
 
 def lend_losses(
