@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distil_jax.errors import ConfigError, UserError
-from distil_jax.scaling.chips import TPU_CHIPS, Chip
+from distil_jax.scaling.chips import TPU_CHIPS, TPU_DEVICE_KINDS, Chip
 
 # What keeps libtpu from looking for a TPU on this machine. It only compiles.
 _COMPILE_ONLY = {
@@ -73,3 +73,12 @@ def local_target() -> Target:
 
     devices = jax.devices()
     return Target(devices[0].device_kind, devices[0].platform, devices, len(devices), None)
+
+
+def peak_of(devices: Sequence[Any]) -> float | None:
+    """Dense bfloat16 operations a second of jax's devices together; None where nobody says."""
+    generation = TPU_DEVICE_KINDS.get(devices[0].device_kind)
+    if generation is None:
+        return None
+    chips = {(device.process_index, *device.coords) for device in devices}  # of one device or two
+    return len(chips) * TPU_CHIPS[generation].flops

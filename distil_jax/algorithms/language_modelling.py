@@ -30,6 +30,7 @@ from distil_jax.models.language_model import (
 from distil_jax.models.layers import Compute
 from distil_jax.models.placing import shardings
 from distil_jax.objectives import CrossEntropy, KLDivergence, LossTerm, Targets, weighted_losses
+from distil_jax.objectives.calibration import CALIBRATION_GAPS
 from distil_jax.objectives.chunks import even_chunk
 from distil_jax.objectives.signals import NoTeacher, Signals
 from distil_jax.run import of_student
@@ -101,7 +102,8 @@ class LanguageModelling:
         return counted
 
     def measure(self, state: TrainState, batch: jax.Array) -> dict[str, dict[str, jax.Array]]:
-        """By student, sums over a batch's tokens: cross_entropy, and kl from its teacher."""
+        """By student, sums over a batch's tokens: cross_entropy, kl from its teacher, and
+        objectives.calibration's gaps."""
         with use_mesh(self.mesh, self.rules):
             return self._measured(state.params, self._placed_teachers, batch)
 
@@ -138,7 +140,8 @@ class LanguageModelling:
     @cached_property
     def _measured(self):
         def measured(params: dict, teachers: dict, tokens: jax.Array):
-            recipes = (CrossEntropy(),), (CrossEntropy(), KLDivergence(temperature=1.0))
+            alone = CrossEntropy(), *CALIBRATION_GAPS
+            recipes = alone, (*alone, KLDivergence(temperature=1.0))
             return self._losses(recipes, params, teachers, tokens, 1)[1]
 
         return jax.jit(measured)

@@ -28,10 +28,12 @@ _PERIOD = 21  # of so many blocks one validates; of the others teachers and stud
 
 @dataclass(frozen=True)
 class TokenText:
-    """tokens: of each part, integers [n]. id: of the text and how it was cut, a short hash."""
+    """tokens: of each part, integers [n]. id, text_id: short hashes, of the text and how it was
+    cut, and of the text alone."""
 
     tokens: Mapping[str, np.ndarray]
     id: str
+    text_id: str
 
 
 def prepare(folder: Path, paths: Sequence[str], vocabulary: int) -> TokenText:
@@ -51,7 +53,7 @@ def prepare(folder: Path, paths: Sequence[str], vocabulary: int) -> TokenText:
         tokens = {part: _encoded(tokenizer, blocks) for part, blocks in parts.items()}
         with atomic_path(kept) as path:
             save_file(tokens, path, {"id": id})
-    return _load(kept, id)
+    return TokenText(_load(kept, id), id, fingerprint(texts))
 
 
 def split(texts: Sequence[str]) -> dict[str, list[str]]:
@@ -173,7 +175,7 @@ def _encoded(tokenizer: Tokenizer, blocks: Sequence[str]) -> np.ndarray:
     return np.concatenate(ids).astype(dtype)
 
 
-def _load(path: Path, id: str) -> TokenText:
+def _load(path: Path, id: str) -> dict[str, np.ndarray]:
     try:
         with safe_open(path, "numpy") as file:
             if (file.metadata() or {}).get("id") != id:
@@ -181,6 +183,6 @@ def _load(path: Path, id: str) -> TokenText:
                     f"{path} holds tokens of another text or vocabulary. Choose another run_dir, "
                     f"or go on with the text that it was made of."
                 )
-            return TokenText({part: file.get_tensor(part) for part in PARTS}, id)
+            return {part: file.get_tensor(part) for part in PARTS}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is damaged ({error}): remove it, and it is made anew") from None

@@ -28,3 +28,15 @@ TPU_CHIPS = {
     "v6e": Chip(918e12, 32 * GIB, 1640e9, 400e9),
     "tpu7x": Chip(2307e12, 192 * GIB, 7380e9, 600e9),
 }
+
+# What jax calls a device of each (jax/_src/pallas/mosaic/tpu_info.py).
+TPU_DEVICE_KINDS = {
+    "TPU v4": "v4",
+    "TPU v5 lite": "v5e",
+    "TPU v5e": "v5e",
+    "TPU v5": "v5p",
+    "TPU v5p": "v5p",
+    "TPU v6 lite": "v6e",
+    "TPU v6e": "v6e",
+    "TPU7x": "tpu7x",
+}

@@ -1,5 +1,6 @@
 """Language models side by side: against plain sums, one device and eight, and muP's rates."""
 
+from collections import Counter
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from distil_jax.models.language_model import (
 )
 from distil_jax.models.layers import Compute
 from distil_jax.objectives import CrossEntropy, KLDivergence, ZLoss
+from distil_jax.objectives.calibration import BINS, expected_calibration_error
 from distil_jax.training.settings import OptimizerConfig, TrainConfig
 
 pytestmark = pytest.mark.xdist_group("language models")
@@ -153,6 +155,54 @@ def test_what_is_measured_is_a_sum_over_tokens():
     divergence = (np.exp(theirs) * (theirs - own)).sum()
     assert found["of one"]["kl"] == pytest.approx(divergence, rel=1e-4)
     assert "kl" not in found["alone"]
+
+
+def calibration_error(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Bin by bin, as it is defined."""
+    tops = np.exp(log_probabilities).max(-1)
+    right = log_probabilities.argmax(-1) == labels
+    error = 0.0
+    for number in range(BINS):
+        inside = (tops > number / BINS) & (tops <= (number + 1) / BINS)
+        if inside.any():
+            error += inside.mean() * abs(right[inside].mean() - tops[inside].mean())
+    return error
+
+
+def half_guessed(params: dict) -> np.ndarray:
+    """[24, 13] tokens, of which about every other is what the model before it thinks likeliest."""
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, 40, (24, 13)).astype(np.int32)
+    for place in range(12):
+        guess = log_probabilities(SHAPE, params, tokens[:, :-1])[:, place].argmax(-1)
+        tokens[:, place + 1] = np.where(rng.random(24) < 0.5, guess, tokens[:, place + 1])
+    return tokens
+
+
+@pytest.mark.parametrize(
+    "devices,sequences,train",
+    [(1, 24, {}), (1, 2, {"loss_chunk": 10}), (8, 8, {})],
+    ids=["whole", "parts", "eight devices"],
+)
+def test_the_calibration_error_is_that_of_all_tokens(devices, sequences, train):
+    """However they are cut into batches, chunks and devices."""
+    params = shaken(SHAPE, 1)
+    params["head"] *= 8  # sure of some tokens
+    text = half_guessed(params)
+    students = {"alone": LearningModel(params), "of one": LearningModel(params, "one")}
+    algorithm = made(students, devices=devices, **train)
+    state, means = algorithm.init(), {name: Counter() for name in students}
+    sharding = split_batch(algorithm.mesh, algorithm.rules)
+    for batch in np.split(text, len(text) // sequences):
+        found = jax.device_get(algorithm.measure(state, jax.device_put(batch, sharding)))
+        for name, each in found.items():
+            means[name].update({what: total / (24 * 12) for what, total in each.items()})
+    plain, labels = log_probabilities(SHAPE, params, text[:, :-1]), text[:, 1:]
+    error = calibration_error(plain, labels)
+    right, tops = plain.argmax(-1) == labels, np.exp(plain.max(-1))
+    assert abs((right - tops).mean()) < error - 0.1  # too sure here, not sure enough there
+    for name in students:
+        assert expected_calibration_error(means[name]) == pytest.approx(error, abs=1e-5)
 
 
 def test_matrices_of_wide_models_learn_slower():

@@ -33,7 +33,10 @@ def test_tokens_say_the_text(tmp_path):
         assert tokenizer.decode(made.tokens[part].tolist()) == "".join(blocks)
         assert made.tokens[part].dtype == np.uint16
     again = prepare(tmp_path / "kept", [str(path)], 320)
-    assert again.id == made.id
+    assert (again.id, again.text_id) == (made.id, made.text_id)
+    otherwise_cut = prepare(tmp_path / "cut", [str(path)], 321)
+    assert otherwise_cut.id != made.id
+    assert otherwise_cut.text_id == made.text_id
     with pytest.raises(UserError, match="tokens of another text or vocabulary"):
         prepare(tmp_path / "kept", [str(path)], 321)
     (tmp_path / "kept" / "tokens.safetensors").write_bytes(b"cut short")
@@ -59,7 +62,7 @@ def test_older_encodings_are_read_and_told(tmp_path, caplog):
     said = [prepare(tmp_path / n, [str(tmp_path / f"{n}.txt")], 300) for n in ("new", "marked")]
     assert not caplog.records
     said.append(prepare(tmp_path / "old", [str(tmp_path / "old.txt")], 300))
-    assert len({each.id for each in said}) == 1
+    assert len({each.id for each in said}) == len({each.text_id for each in said}) == 1
     assert "old.txt is not UTF-8: read as Windows-1252" in caplog.text
 
 

@@ -18,7 +18,7 @@ from distil_jax.errors import ConfigError, UserError
 from distil_jax.ladder_config import LadderConfig
 from distil_jax.mesh import make_mesh
 from distil_jax.models.language_model import shapes
-from distil_jax.pipeline import ladder
+from distil_jax.pipeline import ladder, ladder_rows
 from distil_jax.scaling.fitting.reading import read_tables
 from distil_jax.yaml_io import dump_yaml
 
@@ -87,6 +87,11 @@ def test_every_run_leaves_weights_and_a_row(made):
     assert taught["flops_teacher"] == pytest.approx(teacher["flops"] / 3)
     assert all(0 < row["loss"] < np.log(300) for row in found.values())
     assert found["1l-1.28k"]["loss"] < found["1l-640"]["loss"]
+    assert all(0 < row["ece"] < 0.5 for row in found.values())
+    told = ("lambda", "kl_weight", "cross_entropy_weight", "temperature", "logit_source")
+    assert [taught[name] for name in told] == [1, 1, 0, 1, "online"]
+    assert [teacher[name] for name in told] == [0, 0, 1, None, None]
+    assert {row["text"] for row in found.values()} == {ladder.Ladder(config).text.text_id}
     for name in found:
         folder = config.folder / "runs" / name
         assert json.loads((folder / "config.json").read_text())["model_type"] == "qwen3"
@@ -197,6 +202,30 @@ def test_a_ladder_may_grow_but_not_change(made, text):
     with pytest.raises(UserError, match="made with other settings or of another text"):
         ladder.climb(config_of(text, config.folder, seed=1))
     assert (config.folder / "config.yaml").read_bytes() == kept
+
+
+def test_rows_of_an_older_schema_stay(text, tmp_path, monkeypatch):
+    """What they do not say is null; and where the devices' peak is known, so is its used share."""
+    grid = {"layers": [1], "tokens": [STEP]}
+    small = config_of(text, tmp_path, alone=[grid], taught=[])
+    ladder.climb(small)
+    [row] = rows(small).values()
+    assert (row["schema_version"], row["mfu"]) == (2, None)
+    assert row["group_wall_seconds"] >= row["group_step_seconds"] + row["group_compile_seconds"]
+    old = {name: row[name] for name in row if name not in ("ece", "mfu", "lambda", "commit")}
+    path = tmp_path / "runs/1l-64/run.json"
+    path.write_text(json.dumps({**old, "schema_version": 1}), encoding="utf-8")
+
+    monkeypatch.setattr(ladder_rows, "peak_of", lambda devices: 1e9 * len(devices))
+    more = config_of(text, tmp_path, alone=[{**grid, "seeds": [0, 1]}], taught=[])
+    ladder.climb(more)
+    before, after = rows(more)["1l-64"], rows(more)["1l-64-s1"]
+    assert list(before) == list(row)
+    assert before == {**row, "ece": None, "mfu": None, "lambda": None, "commit": None} | {
+        "schema_version": 1
+    }
+    assert after["schema_version"] == 2
+    assert after["mfu"] == pytest.approx(after["flops"] / after["group_step_seconds"] / 8e9)
 
 
 @pytest.mark.parametrize(
