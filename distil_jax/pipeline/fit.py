@@ -16,7 +16,6 @@ from distil_jax.scaling.fitting.bootstrap import bootstrap, bootstrap_both
 from distil_jax.scaling.fitting.checks import check_runs, outliers
 from distil_jax.scaling.fitting.fit import Fit, fit
 from distil_jax.scaling.fitting.loss import FitLoss
-from distil_jax.scaling.fitting.profile import Profile, profiles
 from distil_jax.scaling.fitting.runs import Runs
 from distil_jax.scaling.fitting.table import Table, read_tables
 from distil_jax.scaling.language_models import Shape
@@ -78,8 +77,7 @@ def _fit_one(law: Law, table: Table, options: FitOptions, done: Done) -> FittedL
     left_out = [f"{taught} runs with a teacher_loss left out"] if taught else []
     notes = [*table.notes, *left_out, *_notes(found, alone)]
     shape = Shape.of_runs(alone.numbers)
-    profiled = _profiled(found, options)
-    return FittedLaw.of(sampled, profiled, held_out=tested, notes=notes, shape=shape)
+    return FittedLaw.of(sampled, held_out=tested, notes=notes, shape=shape)
 
 
 def _fit_both(law: Law, table: Table, options: FitOptions, done: Done) -> FittedLaw:
@@ -103,7 +101,6 @@ def _fit_both(law: Law, table: Table, options: FitOptions, done: Done) -> Fitted
     done()
     return FittedLaw.of(
         second,
-        _profiled(found, options),
         held_out=tested,
         notes=[*table.notes, *_notes(found, of_teachers)],
         shape=Shape.of_runs(table.numbers),
@@ -140,14 +137,6 @@ def _runs(table: Table, inputs: Sequence[str], which: str) -> Runs:
 def _clustered(teachers: np.ndarray) -> bool:
     """Whether runs are drawn teacher by teacher: all are named, and there are some of them."""
     return None not in teachers.tolist() and len(set(teachers)) >= _FEWEST_CLUSTERS
-
-
-def _profiled(found: Fit, options: FitOptions) -> dict[str, Profile]:
-    """With a chart of them, where charts are wanted."""
-    made = profiles(found)
-    if options.plots is not None:
-        fits.write_profiles(made, options.plots / "profiles.png")
-    return made
 
 
 def _notes(found: Fit, table: Table) -> list[str]:
@@ -257,7 +246,7 @@ def described(found: FittedLaw) -> dict[str, Any]:
 
 def _summary(each: held_out.HeldOut) -> dict[str, Any]:
     """Without the single runs."""
-    single = ("observed", "predicted", "intervals")
+    single = ("observed", "predicted", "intervals", "fitted_losses")
     return {name: value for name, value in vars(each).items() if name not in single}
 
 
