@@ -17,7 +17,6 @@ from distil_jax.scaling.fitting import held_out
 from distil_jax.scaling.fitting.bootstrap import bootstrap, bootstrap_both
 from distil_jax.scaling.fitting.fit import Fit, fit
 from distil_jax.scaling.fitting.loss import FitLoss
-from distil_jax.scaling.fitting.profile import Profile, profiles
 from distil_jax.scaling.fitting.reading import read_tables
 from distil_jax.scaling.fitting.runs import Runs
 from distil_jax.scaling.fitting.splits import usual_splits
@@ -100,8 +99,7 @@ def _fit_one(law: Law, table: Table, options: FitOptions, done: Done) -> FittedL
     left_out = [f"{taught} runs with a teacher_loss left out"] if taught else []
     notes = [*table.notes, *left_out, *notes_on(found, alone)]
     shape = Shape.of_runs(alone.numbers)
-    profiled = _profiled(found, options)
-    return FittedLaw.of(sampled, profiled, held_out=tested, notes=notes, shape=shape)
+    return FittedLaw.of(sampled, held_out=tested, notes=notes, shape=shape)
 
 
 def _fit_both(law: Law, table: Table, options: FitOptions, done: Done) -> FittedLaw:
@@ -125,7 +123,6 @@ def _fit_both(law: Law, table: Table, options: FitOptions, done: Done) -> Fitted
     done()
     return FittedLaw.of(
         second,
-        _profiled(found, options),
         held_out=tested,
         notes=[*table.notes, *notes_on(found, of_teachers)],
         shape=Shape.of_runs(table.numbers),
@@ -157,14 +154,6 @@ def _runs(table: Table, inputs: Sequence[str], which: str) -> Runs:
         np.where(np.isnan(weights), 1.0, weights),
         np.array(teachers, str) if is_clustered(teachers) else None,
     )
-
-
-def _profiled(found: Fit, options: FitOptions) -> dict[str, Profile]:
-    """With a chart of them, where charts are wanted."""
-    made = profiles(found)
-    if options.plots is not None:
-        fits.write_profiles(made, options.plots / "profiles.png")
-    return made
 
 
 def _tested(found: Fit, options: FitOptions, teachers: np.ndarray) -> list[held_out.HeldOut]:

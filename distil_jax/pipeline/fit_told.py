@@ -80,7 +80,7 @@ def described(found: FittedLaw) -> dict[str, Any]:
 
 def _summary(each: HeldOut) -> dict[str, Any]:
     """Without the single runs."""
-    single = ("observed", "predicted", "intervals")
+    single = ("observed", "predicted", "intervals", "fitted_losses")
     return {name: value for name, value in vars(each).items() if name not in single}
 
 

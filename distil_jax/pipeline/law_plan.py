@@ -45,8 +45,7 @@ def plan_by_law(law: str, question: Question) -> dict[str, Any]:
     if question.next_runs is not None:
         found |= _next_runs(believed, open_, question)
     if question.plots is not None:
-        drawn = believed.drawn_planners(planner)
-        plans.write_charts(planner, open_[0], question.plots, drawn)
+        plans.write_charts(believed, planner, open_[0], question.plots)
     return {**found, "break_even": _break_even(believed, planner, question)}
 
 

@@ -48,7 +48,7 @@ def _plans(fitted: FittedLaw) -> dict[str, Any] | None:
     some = planner.without_teacher(3 * planner.flops(size) * tokens, size)
     with TemporaryDirectory() as name:
         folder = Path(name)
-        plans.write_charts(planner, some, folder, believed.drawn_planners(planner))
+        plans.write_charts(believed, planner, some, folder)
         charts = _inlined(folder, plans.CAPTIONS)
     return {"size": size, "tokens": tokens, "charts": charts}
 

@@ -20,7 +20,7 @@ class Believed:
 
     drawn, drawn_alone: points [b, p] of the distillation and the supervised law, draw by draw;
     none of published coefficients. noise: of a run's log loss, its standard deviation. shape: of
-    the models, by which the planner counts operations.
+    the models, by which the planner counts operations. tells_break: whether the runs tell d1.
     """
 
     planner: Planner
@@ -30,6 +30,7 @@ class Believed:
     drawn_alone: np.ndarray
     noise: float = 0.0
     shape: Shape = APPLE
+    tells_break: bool = True
 
     @classmethod
     def of(cls, fitted: FittedLaw) -> "Believed":
@@ -49,6 +50,7 @@ class Believed:
             drawn_alone=np.array([law.point(values) for values in alone.drawn()]),
             noise=float(np.std(fitted.residuals)),
             shape=shape,
+            tells_break=fitted.coefficients["d1"].told,
         )
 
     @classmethod

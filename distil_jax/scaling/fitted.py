@@ -23,12 +23,14 @@ from distil_jax.settings import Settings
 class FittedCoefficient(Settings):
     """interval: what 90 % of the bootstrap's draws lie in. profile: the 90 % interval of the
     profiled likelihood, with null at a side where the runs set no bound. told: whether the runs
-    tell it at all; if not, its value means nothing by itself."""
+    tell it at all; if not, its value means nothing by itself. profile_curve: values, ascending, and
+    the likelihood's fall at each; none of files that an older version wrote."""
 
     value: float
     interval: tuple[float, float] | None
     profile: tuple[float | None, float | None]
     told: bool
+    profile_curve: list[tuple[float, float]] = []
 
 
 class Searched(Settings):
@@ -98,13 +100,11 @@ class FittedLaw(Settings):
         return [dict(zip(self.coefficients, row, strict=True)) for row in self.draws]
 
     @classmethod
-    def of(
-        cls, sampled: Sampled, profiled: dict[str, Profile] | None = None, **more: Any
-    ) -> "FittedLaw":
-        """Of a fit and its bootstrap; the profiles are made here where none are given."""
+    def of(cls, sampled: Sampled, **more: Any) -> "FittedLaw":
+        """Of a fit and its bootstrap; the profiles are made here."""
         fit, law = sampled.fit, sampled.fit.law
         known = fit.runs.where(fit.runs.counted)
-        profiled = profiles(fit) if profiled is None else profiled
+        profiled = profiles(fit)
         draws = np.column_stack([sampled.coefficient(name) for name in law.names])
         draws = draws[np.isfinite(draws).all(axis=1)]
         return cls(
@@ -157,4 +157,5 @@ def _coefficient(value: float, sampled: Sampled, profile: Profile) -> FittedCoef
         interval=sampled.interval(profile.name) if drawn else None,
         profile=(profile.low, profile.high),
         told=profile.is_told,
+        profile_curve=profile.points,
     )

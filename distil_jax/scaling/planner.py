@@ -105,13 +105,12 @@ class Planner:
         where the limits leave no student.
         """
         if scenario.is_free:
-            tokens = self.tokens_left(compute, size, scenario, np.ones(()), np.zeros(()))
-            heard = self.best_teacher(size, float(tokens))[1]
-            teacher, learnt = self.cheapest_teacher(heard)
-            found = self.with_teacher(size, float(tokens), scenario, (teacher, learnt, heard))
-            if not np.isclose(self.supervised_loss(teacher, learnt), heard, rtol=1e-4):
-                return replace(found, teacher_size=None, teacher_tokens=None)
-            return found
+            found = self._of_a_free_teacher(compute, size, scenario)
+            assert found.teacher_loss is not None
+            teacher, learnt = self.cheapest_teacher(found.teacher_loss)
+            if not np.isclose(self.supervised_loss(teacher, learnt), found.teacher_loss, rtol=1e-4):
+                return found
+            return replace(found, teacher_size=teacher, teacher_tokens=learnt)
         teacher, learnt = self._teacher(compute, size, scenario)
         heard = float(self.supervised_loss(teacher, learnt))
         tokens = self.tokens_left(compute, size, scenario, np.array(teacher), np.array(learnt))
@@ -129,15 +128,24 @@ class Planner:
         loss = self._allowed(self.student_loss(size, tokens, heard), np.asarray(tokens))
         return Choice(scenario.name, float(spent), size, tokens, float(loss), *teacher)
 
-    def best_loss(self, compute: float, size: float, scenario: Scenario | None) -> float:
-        """The loss of `best`, or of `without_teacher` for None, in less time."""
+    def sketch(self, compute: float, size: float, scenario: Scenario | None) -> Choice:
+        """`best`, or `without_teacher` for None, in less time: it names no free teacher."""
         if scenario is None:
-            return self.without_teacher(compute, size).loss
-        if not scenario.is_free:
-            return self.best(compute, size, scenario).loss
+            return self.without_teacher(compute, size)
+        if scenario.is_free:
+            return self._of_a_free_teacher(compute, size, scenario)
+        return self.best(compute, size, scenario)
+
+    def best_loss(self, compute: float, size: float, scenario: Scenario | None) -> float:
+        return self.sketch(compute, size, scenario).loss
+
+    def _of_a_free_teacher(self, compute: float, size: float, scenario: Scenario) -> Choice:
+        """Of which only the loss is chosen."""
         tokens = self.tokens_left(compute, size, scenario, np.ones(()), np.zeros(()))
-        loss, _ = self.best_teacher(size, float(tokens))
-        return float(self._allowed(np.asarray(loss), tokens))
+        loss, heard = self.best_teacher(size, float(tokens))
+        spent = scenario.per_token(self.flops, size, np.ones(())) * tokens
+        loss = float(self._allowed(np.asarray(loss), tokens))
+        return Choice(scenario.name, float(spent), size, float(tokens), loss, teacher_loss=heard)
 
     def _teacher(self, compute: float, size: float, scenario: Scenario) -> tuple[float, float]:
         """Size and tokens of the teacher to take."""

@@ -247,6 +247,9 @@ def test_held_out_runs_are_predicted(fitted):
         errors = np.array(each.predicted) / np.array(each.observed) - 1
         assert np.abs(errors).mean() == pytest.approx(each.mean_error)
         assert len(each.intervals) == each.tested
+    seen = tested[2].fitted_losses
+    assert seen is not None
+    assert max(tested[2].observed) < seen[0] < seen[1] == runs.loss.max()
 
 
 def test_too_few_runs_are_told():

@@ -108,8 +108,10 @@ def test_both_laws_of_one_table(tmp_path):
     found = call(
         *("fit", tmp_path / "alone.csv", tmp_path / "taught.csv", "--law", "distillation"),
         *("--delta", "1e-4", "--starts", 64, "--draws", 16, "--no-held-out"),
-        *("--output", tmp_path / "law.json"),
+        *("--output", tmp_path / "law.json", "--plots", tmp_path / "plots"),
     )
+    for folder in ("plots", "plots/supervised"):
+        assert (tmp_path / folder / "profiles.png").exists()
     assert (found["runs"], found["supervised"]["runs"]) == (150, 73)
     law = read_fitted(tmp_path / "law.json")
     assert law.supervised is not None

@@ -195,7 +195,7 @@ def assert_page(html: str) -> None:
     assert "distillation 200 runs" in text
     assert "gamma 73 runs, without a teacher" in text
     assert "Plans around a student of" in text
-    assert html.count("data:image/png;base64,") == 3 + 3 + 5
+    assert html.count("data:image/png;base64,") == 4 + 4 + 5
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The page about a fitted law, and the charts that it can be drawn of alone."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from distil_jax.cli import app
-from distil_jax.scaling.charts.fits import iso_flops
+from distil_jax.scaling.charts.fits import extrapolations, write_charts
+from distil_jax.scaling.charts.iso_flops import iso_flops
 from distil_jax.scaling.fitted import FittedLaw, read_fitted
 from distil_jax.scaling.fitting.bootstrap import bootstrap
 from distil_jax.scaling.fitting.fit import fit
 from distil_jax.scaling.fitting.held_out import HeldOut
 from distil_jax.scaling.fitting.loss import FitLoss
+from distil_jax.scaling.fitting.profile import Profile
 from distil_jax.scaling.laws import GAMMA
 from tests.made_up_runs import supervised_runs
 from tests.test_report import assert_self_contained, text_of
@@ -53,7 +56,7 @@ def test_the_page_of_a_law(law):
     assert f"alpha {fitted.values['alpha']:.4g}" in text
     assert "1.23 4.50 −0.20 90 %" in text
     assert "look at &lt;b&gt;row 7" in text
-    assert html.count("data:image/png;base64,") == 4  # fit, held out, IsoFLOP profiles, pairs
+    assert html.count("data:image/png;base64,") == 5  # fit, held out, IsoFLOPs, profiles, pairs
     assert "Plans" not in text
 
 
@@ -64,3 +67,40 @@ def test_runs_of_equal_compute_are_found():
     assert [(f"{budget:.1e}", sorted(group.tolist())) for budget, group in found] == [
         ("1.0e+18", [0, 1, 2])
     ]
+
+
+def test_profiles_are_kept_in_the_file(law, tmp_path):
+    """And drawn of it; a file that an older version wrote has none."""
+    fitted = read_fitted(law)
+    for each in fitted.coefficients.values():
+        values, falls = np.array(each.profile_curve).T
+        assert (np.diff(values) >= 0).all()
+        assert falls.min() == 0
+        assert values.min() <= each.value <= values.max()
+    write_charts(fitted, tmp_path / "now")
+    assert (tmp_path / "now" / "profiles.png").exists()
+    told = json.loads(law.read_text(encoding="utf-8"))
+    for each in told["coefficients"].values():
+        del each["profile_curve"]
+    for each in told["held_out"]:
+        del each["fitted_losses"]
+    older = FittedLaw.model_validate_json(json.dumps(told))
+    write_charts(older, tmp_path / "older")
+    drawn = sorted(path.name for path in (tmp_path / "older").iterdir())
+    assert drawn == ["fit.png", "held_out.png", "iso_flops.png", "pairs.png"]
+
+
+def test_a_profile_in_a_file_has_no_infinities():
+    values, falls = np.array([0.0, 1.0, 2.0, np.inf]), np.array([np.inf, 0.0, 3.0, np.nan])
+    assert Profile("A", values, falls, None, None).points == [(1.0, 0.0), (2.0, 3.0)]
+
+
+def test_runs_better_than_all_that_were_fitted_are_told_from_others(law):
+    """As a chart tells them: HELD_OUT has losses of 2.1 and 2.2."""
+    fitted = read_fitted(law)
+    splits = [
+        replace(HELD_OUT, fitted_losses=seen)
+        for seen in (None, (2.15, 3.0), (2.2, 3.0), (2.0, 2.1))
+    ]
+    found = extrapolations(fitted.model_copy(update={"held_out": splits}))
+    assert [each.fitted_losses for each in found] == [(2.2, 3.0)]

@@ -64,9 +64,10 @@ def test_a_law_of_ones_own_with_a_column_of_its_own(own, tmp_path):
     name, path = own
     rng = np.random.default_rng(0)
     columns = {
-        key: 10 ** rng.uniform(*ends, 40) for key, ends in {"N": (8, 10), "D": (9, 11)}.items()
+        "N": 10 ** rng.uniform(8, 10, 40),
+        "D": 10 ** rng.uniform(9, 11, 40),
+        "epochs": rng.integers(1, 16, 40).astype(float),
     }
-    columns["epochs"] = 2.0 ** rng.integers(0, 5, 40)
     loss = 500 * (columns["N"] * columns["D"]) ** -0.12 * columns["epochs"] ** 0.05
     table, law = tmp_path / "runs.csv", tmp_path / "law.json"
     write(table, Runs.of(columns, loss), epochs="passes")
@@ -75,6 +76,8 @@ def test_a_law_of_ones_own_with_a_column_of_its_own(own, tmp_path):
     found = call(*asked, "--column", "epochs=passes")
     values = {each["name"]: each["value"] for each in found["coefficients"]}
     assert values == pytest.approx({"A": 500, "alpha": 0.12, "tired": 0.05}, rel=1e-4)
+    drawn = sorted(path.stem for path in (tmp_path / "plots").iterdir())
+    assert drawn == ["fit", "held_out", "pairs", "profiles"]
     told = CliRunner().invoke(app, ["report", str(law)])
     assert told.exit_code == 0, told.output
     assert "got no column epochs" in refused(*asked[:-4])

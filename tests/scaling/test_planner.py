@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from distil_jax.errors import UserError
+from distil_jax.scaling.believed import Believed
 from distil_jax.scaling.bill import (
     BEST_CASE,
     BOTH,
@@ -15,7 +16,7 @@ from distil_jax.scaling.bill import (
     Scenario,
     shared_by,
 )
-from distil_jax.scaling.charts.plans import write_gain
+from distil_jax.scaling.charts.teachers import write_gain
 from distil_jax.scaling.domain import APPLE_DOMAIN, Domain
 from distil_jax.scaling.laws.published import APPLE_DISTILLATION, APPLE_SUPERVISED
 from distil_jax.scaling.planner import Choice, Planner
@@ -187,7 +188,7 @@ def test_a_law_without_an_entropy(tmp_path):
     choice = planner.best(1e21, 1e9, BEST_CASE)
     assert choice.teacher_loss is not None
     assert choice.teacher_loss > 0
-    write_gain(planner, choice.size, choice.tokens, tmp_path / "gain.png")
+    write_gain(Believed.published(), planner, choice.size, choice.tokens, tmp_path / "gain.png")
     assert (tmp_path / "gain.png").exists()
 
 

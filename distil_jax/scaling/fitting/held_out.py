@@ -21,7 +21,8 @@ class HeldOut:
 
     name: what was held out. fitted, tested: how many runs. coverage: the share of those tested that
     the 90 % interval of a run's loss covers; None where none was made. observed, predicted: of each
-    of them, the loss; intervals: those of 90 %, where any was made.
+    of them, the loss; intervals: those of 90 %, where any was made. fitted_losses: the lowest and
+    the highest that the fit saw; None in files that an older version wrote.
     """
 
     name: str
@@ -34,6 +35,7 @@ class HeldOut:
     observed: tuple[float, ...] = ()
     predicted: tuple[float, ...] = ()
     intervals: tuple[tuple[float, float], ...] = ()
+    fitted_losses: tuple[float, float] | None = None
 
 
 def held_out(
@@ -114,6 +116,7 @@ def _compared(
     predicted = found.predict(tested.columns)
     errors = predicted / tested.loss - 1
     coverage, intervals = None, ()
+    seen = found.runs.loss[found.runs.counted]
     if sampled is not None:
         low, high = sampled.prediction_interval({**tested.columns, **(own or {})})
         coverage = float(np.mean((low <= tested.loss) & (tested.loss <= high)))
@@ -129,4 +132,5 @@ def _compared(
         observed=tuple(tested.loss.tolist()),
         predicted=tuple(predicted.tolist()),
         intervals=intervals,
+        fitted_losses=(float(seen.min()), float(seen.max())),
     )

@@ -44,6 +44,12 @@ class Profile:
         near, far = sorted((abs(self.low), abs(self.high)))
         return self.low * self.high > 0 and far <= _TOLD * near
 
+    @property
+    def points(self) -> list[tuple[float, float]]:
+        """(value, fall), without those that no file can hold."""
+        points = np.column_stack([self.values, self.falls])
+        return [(float(x), float(y)) for x, y in points[np.isfinite(points).all(axis=1)]]
+
 
 def profiles(fit: Fit, confidence: float = 0.9) -> dict[str, Profile]:
     """Of every coefficient, all searches at once."""

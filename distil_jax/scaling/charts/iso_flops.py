@@ -1,0 +1,55 @@
+"""The chart of runs of equal compute: which size makes the most of it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from distil_jax.scaling.charts.figure import COLOURS, INK, LOSS, draw_line, figure, shade_beyond
+from distil_jax.scaling.fitted import FittedLaw
+
+_SAME_COMPUTE = 0.1  # decades within which runs make one IsoFLOP profile
+_FEWEST_SIZES = 3  # of such a profile
+
+
+def iso_flops(columns: Mapping[str, np.ndarray]) -> list[tuple[float, np.ndarray]]:
+    """Budgets 6 N D that runs of several sizes share, about, and which runs those are."""
+    compute = np.log10(6 * columns["N"] * columns["D"])
+    order = np.argsort(compute)
+    cuts = np.flatnonzero(np.diff(compute[order]) > _SAME_COMPUTE / 2) + 1
+    return [
+        (float(10 ** compute[group].mean()), group)
+        for group in np.split(order, cuts)
+        if np.ptp(compute[group]) <= _SAME_COMPUTE
+        and len(np.unique(columns["N"][group])) >= _FEWEST_SIZES
+    ]
+
+
+def write_iso_flops(found: FittedLaw, path: Path) -> None:
+    """Runs of equal compute against their size, with the law's curve and its lowest point.
+
+    Nothing is written where no budget has runs of several sizes.
+    """
+    columns, observed = found.columns, found.observed
+    profiles = iso_flops(columns)
+    if not profiles:
+        return
+    sizes = np.geomspace(columns["N"].min() / 2, columns["N"].max() * 2, 200)
+    with figure(path, (7, 4)) as drawn:
+        axes = drawn.add_subplot()
+        for number, (budget, group) in enumerate(profiles):
+            colour = COLOURS[number % len(COLOURS)]
+            tokens = budget / (6 * sizes)
+            losses = found.predict({"N": sizes, "D": tokens})
+            points = zip(sizes, tokens, strict=True)
+            reached = np.array([not found.domain.beyond(N=n, D=d) for n, d in points])
+            best = int(np.argmin(losses))
+            axes.scatter(columns["N"][group], observed[group], s=12, color=colour)
+            draw_line(axes, sizes, losses, reached, colour, f"{budget:.1e}")
+            axes.plot(sizes[best], losses[best], "x", color=colour, markersize=7)
+        seen = observed[np.concatenate([group for _, group in profiles])]
+        axes.set(xlabel="N, parameters", ylabel=LOSS, xscale="log")
+        axes.set_ylim(0.97 * seen.min(), 1.03 * seen.max())
+        axes.set_xlim(sizes[0], sizes[-1])
+        shade_beyond(axes, *found.domain.ranges["N"])
+        axes.legend(frameon=False, labelcolor=INK, title="6 N D, operations", fontsize=7)
