@@ -37,11 +37,14 @@ def write_profiles(found: FittedLaw, path: Path) -> None:
 
 
 def _in_sight(values: np.ndarray, falls: np.ndarray) -> tuple[float, float]:
-    """Where a profile is not above its panel: the runs may tell of a small part of its values."""
+    """Where a profile is not above its panel: the runs may tell of a small part of its values.
+
+    At least about its lowest point, where runs without noise leave nothing else.
+    """
     numbers = np.arange(len(values))
     between = np.linspace(0, numbers[-1], 50 * len(values))
     across, up = (np.interp(between, numbers, each) for each in (values, falls))
-    seen = across[up <= _HIGHEST]
+    seen = across[up <= max(_HIGHEST, np.sort(falls)[:3].max())]
     return float(seen.min()), float(seen.max())
 
 
@@ -69,6 +72,9 @@ def write_pairs(found: FittedLaw, path: Path) -> None:
 
 
 def _bins(drawn: np.ndarray) -> np.ndarray:
+    """Also of draws that differ by rounding alone, which would be too near for 30 bins."""
     if scale_of(drawn) == "log":
         return np.geomspace(drawn.min(), drawn.max(), 31)
-    return np.histogram_bin_edges(drawn, 30)
+    middle, half = np.mean(drawn), np.ptp(drawn) / 2
+    half = max(half, 1e-9 * abs(middle), 1e-9)
+    return np.linspace(middle - half, middle + half, 31)
