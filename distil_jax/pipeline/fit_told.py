@@ -31,7 +31,7 @@ def notes_on(found: Fit, table: Table) -> list[str]:
         )
     told += _at_bounds(found)
     if found.reached == 1:
-        told.append("a single search ended at the best optimum: take more --starts")
+        told.append("a single start came near the lowest loss: take more --starts")
     return told
 
 

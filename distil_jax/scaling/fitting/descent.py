@@ -4,6 +4,7 @@ n runs, p coefficients. A step solves (H + m G) x = -g, with g the gradient; G t
 matrix of the parabolas above the loss (as in iteratively reweighted least squares), its diagonal a
 little larger; H the loss's own second derivative, or G again where it is `rough`; and m the
 damping, raised while steps go up and lowered while they go down (Levenberg 1944, Marquardt 1963).
+All of it in the coordinates in which valleys are straight (products.py).
 """
 
 from functools import partial
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from distil_jax.scaling.fitting.loss import FitLoss
+from distil_jax.scaling.fitting.products import Products
 from distil_jax.scaling.laws.law import Law
 
 _DAMPED_MOST = 1e12
@@ -36,8 +38,8 @@ def goes_on(state: State) -> Any:
 
 
 class _Place(NamedTuple):
-    """A point [p] of one search: the loss there, its gradient [p], and the matrices [p, p] that a
-    step is solved by."""
+    """A point [p] of one search: the loss there; and by products its gradient [p] and the matrices
+    [p, p] that a step is solved by."""
 
     point: jax.Array
     loss: jax.Array
@@ -75,22 +77,27 @@ def _search(
     columns = {**common, **own}
     low, high = (jnp.asarray(side) for side in law.bounds())
     total = weights.sum()
+    products = Products.of(law, fixed)
 
     def value(point: jax.Array) -> tuple[jax.Array, jax.Array]:
         """And residuals."""
         residuals = law.log_loss(law.values(point), columns) - observed
         return jnp.sum(weights * loss.scaled(residuals)[0]) / total, residuals
 
-    def with_gradient(point: jax.Array) -> tuple[Any, Any]:
+    def by_products(place: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return value(products.divided(place))
+
+    def with_gradient(place: jax.Array) -> tuple[Any, Any]:
         """What is to be derived, and what is wanted as it is, in one pass. Rough: no gradient."""
         if rough:
-            found, residuals = value(point)
+            found, residuals = by_products(place)
             return (None, residuals), (found, residuals)
-        (found, residuals), gradient = jax.value_and_grad(value, has_aux=True)(point)
+        (found, residuals), gradient = jax.value_and_grad(by_products, has_aux=True)(place)
         return (gradient, residuals), (found, residuals)
 
     def at(point: jax.Array) -> _Place:
-        (second, jacobian), (found, residuals) = jax.jacfwd(with_gradient, has_aux=True)(point)
+        derived = jax.jacfwd(with_gradient, has_aux=True)(products.multiplied(point))
+        (second, jacobian), (found, residuals) = derived
         _, sloping, curvatures = loss.scaled(residuals)
         above = (jacobian * (weights * curvatures)[:, None]).T @ jacobian / total
         return _Place(
@@ -101,10 +108,9 @@ def _search(
             above=above,
         )
 
-    def held(place: _Place) -> jax.Array:
+    def held(point: jax.Array, gradient: jax.Array) -> jax.Array:
         """Coefficients that may not move: told so, or at a bound that the loss pushes against."""
-        at_low = (place.point <= low) & (place.gradient > 0)
-        return fixed | at_low | ((place.point >= high) & (place.gradient < 0))
+        return fixed | ((point <= low) & (gradient > 0)) | ((point >= high) & (gradient < 0))
 
     def more(carry: tuple[State, _Place]) -> jax.Array:
         state, _ = carry
@@ -112,13 +118,14 @@ def _search(
 
     def step(carry: tuple[State, _Place]) -> tuple[State, _Place]:
         state, here = carry
-        stuck = held(here)
+        stuck = held(here.point, here.gradient)
         free = ~(stuck[:, None] | stuck[None])
         ridge = jnp.where(stuck, 1.0, 1e-12 * (1.0 + jnp.diag(here.above)))
         scaled = here.above + _DIAGONAL * jnp.diag(jnp.diag(here.above))
         matrix = jnp.where(free, here.second + state.damping * scaled, 0.0) + jnp.diag(ridge)
-        move = -jnp.linalg.solve(matrix, jnp.where(stuck, 0.0, here.gradient))
-        there = at(jnp.clip(here.point + move, low, high))
+        move = _solved(matrix, jnp.where(stuck, 0.0, here.gradient))
+        moved = products.divided(products.multiplied(here.point) - move)
+        there = at(jnp.clip(jnp.where(fixed, here.point, moved), low, high))
         better = there.loss < here.loss
         # At the bottom no step is better, and none much worse than rounding.
         still = jnp.abs(here.loss - there.loss) <= 1e-13 * jnp.abs(here.loss)
@@ -130,5 +137,19 @@ def _search(
         return state, jax.tree.map(lambda old, new: jnp.where(better, new, old), here, there)
 
     state, place = jax.lax.while_loop(more, step, (begin, at(begin.point)))
-    slope = jnp.max(jnp.abs(jnp.where(held(place), 0.0, place.gradient)))
+    gradient = jax.grad(value, has_aux=True)(place.point)[0]
+    slope = jnp.max(jnp.abs(jnp.where(held(place.point, gradient), 0.0, gradient)))
     return state._replace(point=place.point, loss=place.loss, slope=slope)
+
+
+def _solved(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    """matrix [p, p]^-1 right [p], by elimination without pivots: LAPACK would take the matrices of
+    all searches one by one.
+
+    A damped matrix needs no pivots; what comes of one that does is no better step, and not taken.
+    """
+    work = jnp.concatenate([matrix, right[:, None]], axis=1)
+    for row in range(len(right)):
+        unit = work[row] / work[row, row]
+        work = (work - work[:, row, None] * unit).at[row].set(unit)
+    return work[:, -1]

@@ -12,11 +12,13 @@ from distil_jax.scaling.fitting.runs import Runs
 from distil_jax.scaling.fitting.search import LEVEL, Found, search
 from distil_jax.scaling.laws.law import Law
 
-_STEPS = 100
+_STEPS = 60
 _STEPS_OF_MANY, _MANY = 20, 1000  # of many starts some are good after few steps
 _SOME_RUNS = 200  # tell which way a search goes as well as all do
-_KEPT, _STEPS_OF_KEPT = 64, 20  # searches that go on with all runs
-_FINISHED = 32  # of these, go on by second derivatives; the last stretch is for `polished`
+_KEPT, _STEPS_OF_KEPT = 24, 20  # searches that go on with all runs
+_FINISHED = 12  # of these, go on by second derivatives; the last stretch is for `polished`
+_ALIKE = 1e-4  # searches whose losses differ by less, relatively, go to one place, mostly
+_NEAR = 1e-2  # the lowest loss: by so much above it, relatively
 _SPARE = 3  # runs beyond the coefficients, without which no criterion of a fit is defined
 _SAME = 1e-6  # optima whose losses differ by less, relatively, are one
 
@@ -27,7 +29,7 @@ class Fit:
 
     point [p]: where the search has them. objective: the sum over runs that `FitLoss` describes.
     optima [m, p]: points of the distinct local optima that were finished, the best first.
-    starts: searches begun; reached: of the finished ones, those that ended at the best optimum.
+    starts: searches begun; reached: those whose first stretch came near the lowest loss of all.
     slope: the greatest entry of the gradient near the end, of the scaled mean loss: 0
     at an optimum. condition: of the normal matrix of the logarithmic residuals, its columns scaled
     to one length: beyond 1e8 or so, coefficients trade off against each other; None where one of
@@ -92,10 +94,11 @@ def fit(
     loss = loss or FitLoss()
     starts = law.starts(most_starts, seed)
     steps = _STEPS_OF_MANY if len(starts) > _MANY else _STEPS
-    found = _searched(law, loss, _some(runs), starts, steps, rough=True)
-    found = _searched(law, loss, runs, found.points[:_KEPT], _STEPS_OF_KEPT, rough=True)
-    found = _searched(law, loss, runs, found.points[:_FINISHED], _STEPS_OF_KEPT)
-    ended = polished(law, loss, runs, found)
+    begun = _searched(law, loss, _some(runs), starts, steps, rough=True)
+    kept = begun.different(_ALIKE).points[:_KEPT]
+    found = _searched(law, loss, runs, kept, _STEPS_OF_KEPT, rough=True)
+    kept = found.different(_ALIKE).points[:_FINISHED]
+    ended = polished(law, loss, runs, _searched(law, loss, runs, kept, _STEPS_OF_KEPT))
     if not np.isfinite(ended.losses[0]):
         raise UserError(
             f"law {law.name!r}: from none of {len(starts)} starts was there a finite loss; are "
@@ -109,9 +112,9 @@ def fit(
         runs=runs,
         point=best,
         objective=loss.total(residuals, runs.weights),
-        optima=_distinct(ended),
+        optima=_optima(ended),
         starts=len(starts),
-        reached=int(np.sum(ended.losses <= ended.losses[0] * (1 + _SAME))),
+        reached=int(np.sum(begun.losses <= begun.losses[0] * (1 + _NEAR))),
         slope=float(ended.slopes[0]),
         condition=_condition(law, runs, best),
     )
@@ -133,13 +136,11 @@ def _some(runs: Runs) -> Runs:
     return runs.where(np.random.default_rng(0).permutation(counted)[:_SOME_RUNS])
 
 
-def _distinct(ended: Found) -> np.ndarray:
+def _optima(ended: Found) -> np.ndarray:
     """One point of each loss: the best one, and those of optima."""
-    kept = [0]
-    for number in np.flatnonzero(np.isfinite(ended.losses) & (ended.slopes < LEVEL)):
-        if ended.losses[number] > ended.losses[kept[-1]] * (1 + _SAME):
-            kept.append(int(number))
-    return ended.points[kept]
+    level = np.isfinite(ended.losses) & (ended.slopes < LEVEL)
+    level[0] = True
+    return Found(*(each[level] for each in ended)).different(_SAME).points
 
 
 def _condition(law: Law, runs: Runs, point: np.ndarray) -> float | None:

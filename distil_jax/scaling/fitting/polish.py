@@ -6,9 +6,7 @@ squares (Kraft 1988), which gathers its own, gets to the bottom from there, also
 coordinates in which that is straight (products.py). p coefficients.
 """
 
-import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,7 +21,7 @@ from distil_jax.scaling.fitting.runs import Runs
 from distil_jax.scaling.fitting.search import Found
 from distil_jax.scaling.laws.law import Law
 
-_MOST = 4  # searches, the best ones
+_MOST = 2  # searches, the best ones
 _STEPS = 2000
 _AT_REST = 1e-9  # a slope below it
 
@@ -51,7 +49,7 @@ class Polisher:
         low, high = (side.copy() for side in self._law.bounds())
         if fixed is not None:
             low[fixed] = high[fixed] = point[fixed]
-        coordinates = Products.of(self._law, fixed)
+        coordinates = Products.of(self._law, np.arange(len(low)) == fixed)
 
         def value_and_gradient(place: np.ndarray) -> tuple[float, np.ndarray]:
             point = coordinates.divided(place)
@@ -83,10 +81,10 @@ def polished(law: Law, loss: FitLoss, runs: Runs, found: Found) -> Found:
     points, losses, slopes = (each.copy() for each in found)
     polish = Polisher(law, loss, runs)
     moving = np.flatnonzero(np.isfinite(losses[:_MOST]) & (slopes[:_MOST] > _AT_REST))
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for number, place in zip(moving, threads.map(polish, points[moving]), strict=True):
-            if place.loss < losses[number]:
-                points[number], losses[number], slopes[number] = place
+    for number in moving:  # one by one: most of it is Python, which threads only delay
+        place = polish(points[number])
+        if place.loss < losses[number]:
+            points[number], losses[number], slopes[number] = place
     return Found(points, losses, slopes).best_first()
 
 

@@ -17,7 +17,7 @@ from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.laws.law import Law
 
 # Searches in one program, and runs times searches: few, so that it works in the cache of a core.
-_AT_ONCE, _RUNS_AT_ONCE = 32, 8192
+_AT_ONCE, _RUNS_AT_ONCE = 32, 9000
 _ROUND = 10  # steps after which those that have ended are left out of the programs
 LEVEL = 1e-6  # a slope below it is that of an optimum
 
@@ -33,6 +33,15 @@ class Found(NamedTuple):
     def best_first(self) -> "Found":
         order = np.argsort(self.losses, kind="stable")
         return Found(*(each[order] for each in self))
+
+    def different(self, apart: float) -> "Found":
+        """Of those that are best first, one of each loss: from one to the next it grows by more
+        than the share `apart`."""
+        kept = [0]
+        for number, loss in enumerate(self.losses):
+            if loss > self.losses[kept[-1]] * (1 + apart):
+                kept.append(number)
+        return Found(*(each[kept] for each in self))
 
 
 def search(
@@ -66,7 +75,8 @@ def search(
     common = {name: column for name, column in given.items() if column.ndim == 1}
     state, target = _begun(law, np.asarray(starts, float), own[1]), np.log(observed)
 
-    together = max(1, min(_AT_ONCE, _RUNS_AT_ONCE // runs))
+    cores = os.cpu_count() or 1
+    together = max(1, min(_AT_ONCE, _RUNS_AT_ONCE // runs, -(-searches // cores)))
 
     def part(until: int, rows: np.ndarray) -> State:
         """Filled up, so that all parts are of one shape and compiled once."""
@@ -77,12 +87,14 @@ def search(
             return jax.tree.map(lambda a: np.asarray(a)[: len(rows)], ended)
 
     active = np.arange(searches)
-    with ThreadPoolExecutor(os.cpu_count()) as threads:  # jax computes outside Python's lock
-        for until in range(_ROUND, steps + _ROUND, _ROUND):
+    part(0, active[:together])  # compiles, before several threads would
+    # Where all are computed at once, nothing is left out.
+    each = steps if searches <= cores * together else _ROUND
+    with ThreadPoolExecutor(cores) as threads:  # jax computes outside Python's lock
+        for until in range(each, steps + each, each):
             parts = np.split(active, range(together, len(active), together))
             going = partial(part, min(until, steps))
-            first = [going(parts.pop(0))] if until == _ROUND else []  # alone: it compiles
-            for all_, *ended in zip(state, *first, *threads.map(going, parts), strict=True):
+            for all_, *ended in zip(state, *threads.map(going, parts), strict=True):
                 all_[active] = np.concatenate(ended)
             active = active[goes_on(state)[active]]
             if not len(active):
