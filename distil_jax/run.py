@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distil_jax.errors import UserError
+
 ONLY_STUDENT = "student"  # what a run's student is called where it has no name
 
 
@@ -108,6 +110,18 @@ def _naming(path: Path) -> Iterator[None]:
         if error.errno and error.filename is None:
             error.filename = str(path)
         raise
+
+
+def check_writable(path: Path) -> None:
+    """Before the work whose result a file is to hold. Raises UserError where it cannot be."""
+    if path.is_dir():
+        raise UserError(f"{path}: got a folder, expected the name of a file to write")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"{path} cannot be written: no permission to write in {path.parent}")
 
 
 def write_text(path: Path, text: str) -> None:

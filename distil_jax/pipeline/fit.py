@@ -1,7 +1,7 @@
 """The verb `fit`: tables of runs in, a fitted law out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from distil_jax.errors import UserError
 from distil_jax.pipeline.fit_told import described, notes_on
 from distil_jax.progress import progress
+from distil_jax.run import check_writable
 from distil_jax.scaling.charts import fits
 from distil_jax.scaling.compared import compared
 from distil_jax.scaling.fitted import FittedLaw
@@ -64,24 +65,43 @@ def fit_laws(
             "--law distillation is fitted to students and compares with no other law; expected it "
             "alone, or several laws of runs without a teacher"
         )
-    fitted = [_fitted(law, paths, columns, options) for law in chosen]
-    standings = compared(fitted)
-    found = next(each for each in fitted if each.law == standings[0].law)
+    check_writable(output)
+    if options.plots is not None:
+        check_writable(options.plots / "fit.png")
+    table = read_tables(paths, columns, _columns_of(chosen))
+    fitted = [_fitted(law, table, options) for law in chosen]
+    standings = compared(fitted) if len(fitted) > 1 else []
+    found = next(each for each in fitted if not standings or each.law == standings[0].law)
+    others = [
+        f"{each.law}: {note}" for each in fitted for note in each.notes if note not in found.notes
+    ]
+    found = found.model_copy(update={"compared": standings, "notes": [*found.notes, *others]})
     found.write(output)
     if options.plots is not None:
         fits.write_charts(found, options.plots)
         if found.supervised:
             fits.write_charts(found.supervised, options.plots / "supervised")
-    beside = {"compared": [asdict(each) for each in standings]} if len(fitted) > 1 else {}
-    return {**described(found), **beside, "fit": str(output)}
+    return {**described(found), "fit": str(output)}
 
 
-def _fitted(
-    law: Law, paths: Sequence[Path], columns: Mapping[str, str], options: FitOptions
-) -> FittedLaw:
-    # The supervised loss is no column: the law of runs alone says it.
-    inputs = [name for name in law.inputs if name not in (TEACHER_LOSS, SUPERVISED_LOSS)]
-    table = read_tables(paths, columns, inputs)
+def _columns_of(laws: Sequence[Law]) -> list[str]:
+    """What runs must say for all of them: laws are compared on the same runs.
+
+    Raises UserError for a law that none of this can be fitted to.
+    """
+    inputs = dict.fromkeys(name for law in laws for name in law.inputs)
+    if DISTILLATION in laws:
+        # The law of runs alone says the supervised loss; who has no teacher has no teacher's loss.
+        return [name for name in inputs if name not in (TEACHER_LOSS, SUPERVISED_LOSS)]
+    if TEACHER_LOSS in inputs:
+        raise UserError(
+            f"a law of {TEACHER_LOSS}: got one of your own, but runs with a teacher are fitted by "
+            f"{DISTILLATION.name!r} alone"
+        )
+    return list(inputs)
+
+
+def _fitted(law: Law, table: Table, options: FitOptions) -> FittedLaw:
     work = _fit_both if law is DISTILLATION else _fit_one
     with progress(total=3, description=f"fit {law.name}", unit="parts") as bar:
         return work(law, table, options, lambda: bar.advance(1))

@@ -3,6 +3,8 @@
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from distil_jax.scaling.fitted import FittedLaw
 from distil_jax.scaling.fitting.checks import check_runs, outliers
 from distil_jax.scaling.fitting.fit import Fit
@@ -11,6 +13,7 @@ from distil_jax.scaling.fitting.table import Table
 from distil_jax.scaling.fitting.teachers import FEWEST_CLUSTERS, is_clustered
 
 _MOST_SHOWN = 10
+_LOW_COVERAGE = 0.75  # of intervals of 90 %
 _NEAR = 1e-5  # of the way between a coefficient's bounds: so close to one, it is at it
 
 
@@ -73,8 +76,10 @@ def described(found: FittedLaw) -> dict[str, Any]:
         "search": found.search.model_dump(),
         "criteria": asdict(found.criteria),
         "held_out": [_summary(each) for each in found.held_out],
-        "notes": [*found.notes, *_untold(found)],
+        "notes": [*found.notes, *_untold(found), *_uncovered(found)],
     }
+    if found.compared:
+        shown["compared"] = [asdict(each) for each in found.compared]
     return {**shown, "supervised": described(found.supervised)} if found.supervised else shown
 
 
@@ -91,4 +96,18 @@ def _untold(found: FittedLaw) -> list[str]:
     return [
         f"the runs do not tell {', '.join(names)}: other values fit as well. Trust what the law "
         f"predicts within the runs' range, not these numbers"
+    ]
+
+
+def _uncovered(found: FittedLaw) -> list[str]:
+    held_out = [each for each in found.held_out if each.coverage is not None]
+    if not held_out:
+        return []
+    shares = [each.coverage or 0.0 for each in held_out]
+    share = float(np.average(shares, weights=[each.tested for each in held_out]))
+    if share >= _LOW_COVERAGE:
+        return []
+    return [
+        f"of runs that were held out {share:.0%} lie in their 90 % intervals: beyond its runs the "
+        f"law is less sure than its intervals say"
     ]

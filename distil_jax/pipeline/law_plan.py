@@ -1,16 +1,17 @@
 """The verb `plan --law`: which teacher, how many tokens, or no teacher at all."""
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from distil_jax.errors import UserError
-from distil_jax.pipeline.law_plan_rows import Row, empty_row, ranked_rows, row_of
+from distil_jax.pipeline.law_plan_rows import Row, break_even_row, empty_row, ranked_rows, row_of
 from distil_jax.pipeline.law_question import Question
+from distil_jax.run import check_writable
 from distil_jax.scaling.believed import Believed
 from distil_jax.scaling.bill import SCENARIOS, Flops, Scenario, shared_by
-from distil_jax.scaling.break_even import BreakEven, break_even, with_interval
+from distil_jax.scaling.break_even import break_evens
 from distil_jax.scaling.charts import plans
 from distil_jax.scaling.fitted import read_fitted
 from distil_jax.scaling.language_models import twice_size
@@ -27,6 +28,8 @@ def plan_by_law(law: str, question: Question) -> dict[str, Any]:
     Raises UserError where the answer would lie outside of what the law's runs span, unless the
     question says to extrapolate.
     """
+    if question.plots is not None:
+        check_writable(question.plots / "scenarios.png")
     believed = Believed.published() if law == PUBLISHED else Believed.of(read_fitted(Path(law)))
     flops, counted = _counted(believed, question)
     believed = replace(believed, planner=replace(believed.planner, flops=flops))
@@ -46,7 +49,8 @@ def plan_by_law(law: str, question: Question) -> dict[str, Any]:
         found |= _next_runs(believed, open_, question)
     if question.plots is not None:
         plans.write_charts(believed, planner, open_[0], question.plots)
-    return {**found, "break_even": _break_even(believed, planner, question)}
+    turns = break_evens(believed, planner, question.size, question.extrapolate)
+    return {**found, "break_even": [break_even_row(each) for each in turns]}
 
 
 def _counted(believed: Believed, question: Question) -> tuple[Flops, str]:
@@ -84,20 +88,6 @@ def _next_runs(believed: Believed, plans: list[Choice], question: Question) -> d
     }
 
 
-def _break_even(believed: Believed, planner: Planner, question: Question) -> list[Row]:
-    """Of each scenario, where both it and a model without a teacher are measured.
-
-    With intervals for the free teacher alone: of the others a budget takes its time.
-    """
-    low, high = _both_measured(believed, question)
-    if low >= high:
-        return [asdict(BreakEven(each.name, "not measured")) for each in SCENARIOS]
-    found = [break_even(planner, question.size, each, (low, high)) for each in SCENARIOS]
-    drawn = believed.drawn_planners(planner)
-    free = with_interval(found[0], drawn, question.size, SCENARIOS[0])
-    return [asdict(each) for each in (free, *found[1:])]
-
-
 def _pays_from(believed: Believed, planner: Planner, question: Question) -> int | None:
     """None, too, where only students that nobody measured would be better than without."""
     assert question.compute is not None
@@ -106,20 +96,6 @@ def _pays_from(believed: Believed, planner: Planner, question: Question) -> int 
         return count
     choice = planner.best(question.compute, question.size, shared_by(count))
     return None if believed.outside(choice) else count
-
-
-def _both_measured(believed: Believed, question: Question) -> tuple[float, float]:
-    """Operations for which both a student and a model without a teacher have tokens as measured."""
-    both = believed.teachers, believed.students
-    if question.extrapolate:
-        spans = [each.ranges["D"] for each in both]
-    else:
-        spans = [each.tokens_for(question.size) for each in both]
-    low, high = max(fewest for fewest, _ in spans), min(most for _, most in spans)
-    if question.extrapolate:
-        low, high = low / 1e3, high * 1e5
-    a_token = 3 * believed.planner.flops(question.size)
-    return float(a_token * low), float(a_token * high)
 
 
 def _planner(believed: Believed, question: Question) -> Planner:

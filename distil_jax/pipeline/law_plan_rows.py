@@ -1,6 +1,7 @@
 """Plans by a law as they are printed, one a row."""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from distil_jax.errors import UserError
 from distil_jax.pipeline.law_question import Question
 from distil_jax.scaling.believed import Believed
 from distil_jax.scaling.bill import INFERENCE
+from distil_jax.scaling.break_even import BreakEven
 from distil_jax.scaling.chips import TPU_CHIPS
 from distil_jax.scaling.planner import Choice, Planner
 from distil_jax.scaling.questions import Teacher, at_limits, ranked
@@ -52,6 +54,10 @@ def row_of(believed: Believed, planner: Planner, question: Question, choice: Cho
     }
     limits = None if hidden else at_limits(planner, choice) or None
     return {**row, "at_limit": limits, "outside": outside or None}
+
+
+def break_even_row(found: BreakEven) -> Row:
+    return {"scenario": found.scenario, "pays": found.pays, **asdict(found)}
 
 
 def _bill(question: Question, compute: float) -> dict[str, float]:

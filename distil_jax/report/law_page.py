@@ -9,6 +9,7 @@ from typing import Any
 
 from distil_jax.report.templating import write_page
 from distil_jax.scaling.believed import Believed
+from distil_jax.scaling.break_even import break_evens
 from distil_jax.scaling.charts import fits, plans
 from distil_jax.scaling.fitted import FittedLaw, read_fitted
 from distil_jax.scaling.laws import law_named
@@ -50,7 +51,9 @@ def _plans(fitted: FittedLaw) -> dict[str, Any] | None:
         folder = Path(name)
         plans.write_charts(believed, planner, some, folder)
         charts = _inlined(folder, plans.CAPTIONS)
-    return {"size": size, "tokens": tokens, "charts": charts}
+    turns = break_evens(believed, planner, size)
+    told = believed.shape.told
+    return {"size": size, "tokens": tokens, "charts": charts, "turns": turns, "operations": told}
 
 
 def _inlined(folder: Path, captions: Mapping[str, str]) -> list[dict[str, str]]:

@@ -1,29 +1,11 @@
 """Laws fitted to the same runs, side by side: which one to trust."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from distil_jax.scaling.fitted import FittedLaw
+from distil_jax.scaling.fitted import FittedLaw, Standing
 from distil_jax.scaling.fitting.held_out import HeldOut
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Of one law. aicc, bic: None where the laws' criteria are of different likelihoods.
-
-    splits: how many kinds of runs were held out from every law; held_out_error: the mean over these
-    of the mean relative error; coverage: the share of those runs in their 90 % intervals. Both None
-    where nothing was held out.
-    """
-
-    law: str
-    held_out_error: float | None
-    coverage: float | None
-    splits: int
-    aicc: float | None
-    bic: float | None
 
 
 def compared(laws: Sequence[FittedLaw]) -> list[Standing]:

@@ -1,6 +1,7 @@
 """A fitted law as a file: its coefficients, how sure they are, and where it may be believed."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import ValidationError, model_validator
 from distil_jax.errors import UserError
 from distil_jax.run import write_text
 from distil_jax.scaling.domain import Domain
+from distil_jax.scaling.fitted_checks import check_coefficients, check_domain
 from distil_jax.scaling.fitting.bootstrap import Sampled
 from distil_jax.scaling.fitting.held_out import HeldOut
 from distil_jax.scaling.fitting.loss import FitLoss
@@ -44,12 +46,30 @@ class Searched(Settings):
     condition: float | None
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Of one law among others. aicc, bic: None where these are of different likelihoods.
+
+    splits: how many kinds of runs were held out from every law; held_out_error: the mean over these
+    of the mean relative error; coverage: the share of those runs in their 90 % intervals. Both None
+    where nothing was held out.
+    """
+
+    law: str
+    held_out_error: float | None
+    coverage: float | None
+    splits: int
+    aicc: float | None
+    bic: float | None
+
+
 class FittedLaw(Settings):
-    """draws: coefficients of each draw of the bootstrap, in the order of `coefficients`.
+    """draws: coefficients of each draw of the bootstrap, in the order that the law has them in.
 
     residuals: log(predicted) - log(observed) of each run. supervised: of a distillation law, the
     law that says what its students would reach alone; its draws belong to these, one by one.
-    shape: of its runs' models, where they say it.
+    shape: of its runs' models, where they say it. compared: laws that were fitted to the same runs,
+    this one first.
     """
 
     law: str
@@ -62,17 +82,16 @@ class FittedLaw(Settings):
     residuals: list[float]
     draws: list[list[float]]
     held_out: list[HeldOut] = []
+    compared: list[Standing] = []
     notes: list[str] = []
     supervised: "FittedLaw | None" = None
     shape: Shape | None = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> "FittedLaw":
-        names = list(law_named(self.law).names)
-        if sorted(self.coefficients) != sorted(names):
-            raise ValueError(f"law {self.law}: got {list(self.coefficients)}, expected {names}")
-        if any(len(row) != len(names) for row in self.draws):
-            raise ValueError(f"draws: expected {len(names)} coefficients each")
+        law = law_named(self.law)
+        check_coefficients(law, self.values, self.draws)
+        check_domain(law, self.domain, self.residuals)
         if self.supervised and len(self.supervised.draws) != len(self.draws):
             raise ValueError("draws: expected as many as of the supervised law")
         return self
@@ -97,7 +116,8 @@ class FittedLaw(Settings):
 
     def drawn(self) -> list[dict[str, float]]:
         """The coefficients of each draw."""
-        return [dict(zip(self.coefficients, row, strict=True)) for row in self.draws]
+        names = law_named(self.law).names
+        return [dict(zip(names, row, strict=True)) for row in self.draws]
 
     @classmethod
     def of(cls, sampled: Sampled, **more: Any) -> "FittedLaw":

@@ -162,7 +162,7 @@ class Planner:
 
     def best_teacher(self, size: float, tokens: float) -> tuple[float, float]:
         """The lowest loss of a student, and its teacher's: a better one would give a worse one."""
-        lowest = max(self.limits.teacher_loss, self._entropy * (1 + 1e-9), _LOWEST)
+        lowest = max(self.limits.teacher_loss, self.entropy * (1 + 1e-9), _LOWEST)
 
         def loss(point: np.ndarray) -> np.ndarray:
             return self.student_loss(size, tokens, np.exp(point[0]))
@@ -181,7 +181,7 @@ class Planner:
         return found.size, found.tokens
 
     @property
-    def _entropy(self) -> float:
+    def entropy(self) -> float:
         """What no teacher can go below, where the law has such a loss."""
         return float(self.supervised.get("E", 0.0))
 

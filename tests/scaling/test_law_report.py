@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from distil_jax.cli import app
+from distil_jax.errors import UserError
 from distil_jax.scaling.charts.fits import extrapolations, write_charts
 from distil_jax.scaling.charts.iso_flops import iso_flops
 from distil_jax.scaling.fitted import FittedLaw, read_fitted
@@ -104,3 +105,32 @@ def test_runs_better_than_all_that_were_fitted_are_told_from_others(law):
     ]
     found = extrapolations(fitted.model_copy(update={"held_out": splits}))
     assert [each.fitted_losses for each in found] == [(2.2, 3.0)]
+
+
+def test_a_file_that_was_rewritten_is_read_alike_or_refused(law, tmp_path):
+    """Keys in another order change nothing; what cannot be is refused, and named."""
+    whole = json.loads(law.read_text())
+    path = tmp_path / "law.json"
+    path.write_text(json.dumps(whole, sort_keys=True))
+    assert read_fitted(path).drawn() == read_fitted(law).drawn()
+    for change, told in (
+        ({"residuals": whole["residuals"][:5]}, "a number for each of 5 residuals"),
+        ({"draws": [[*row[:-1], None] for row in whole["draws"]]}, "draws.0.5"),
+        (
+            {"domain": {**whole["domain"], "ranges": {"D": [1, 2], "D/N": [1, 2]}}},
+            "ranges of N too",
+        ),
+        (
+            {"domain": {**whole["domain"], "ranges": {"N": [2, 1], "D": [1, 2], "D/N": [1, 2]}}},
+            "got N from 2 to 1",
+        ),
+    ):
+        path.write_text(json.dumps({**whole, **change}))
+        with pytest.raises(UserError, match=told):
+            read_fitted(path)
+    beyond = {**whole["coefficients"]["alpha"], "value": -5.0}
+    path.write_text(
+        json.dumps({**whole, "coefficients": {**whole["coefficients"], "alpha": beyond}})
+    )
+    with pytest.raises(UserError, match="alpha: got -5, expected 0 to 5"):
+        read_fitted(path)

@@ -125,7 +125,7 @@ def test_logarithms_of_sums_and_their_derivatives(a):
 def test_a_law_of_ones_own_has_a_name_like_any_other():
     own = Law(
         name="of a test",
-        inputs=("N",),
+        inputs=("N", "D"),
         coefficients=(Coefficient("A", (1.0,), 0.1, 10.0, log=True),),
         log_loss=lambda c, x: jnp.log(c["A"]) - jnp.log(x["N"]),
     )

@@ -1,6 +1,7 @@
 """Laws of a user's own, and laws beside each other, as a user calls them."""
 
 import itertools
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from distil_jax.scaling.fitting.fit import fit
 from distil_jax.scaling.fitting.held_out import HeldOut
 from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.fitting.runs import Runs
-from distil_jax.scaling.laws import CHINCHILLA, GAMMA
+from distil_jax.scaling.laws import CHINCHILLA, GAMMA, Coefficient, Law
+from distil_jax.scaling.laws.check import check
 from distil_jax.scaling.laws.published import BESIROGLU
-from tests.made_up_runs import noisy, supervised_runs
+from tests.made_up_runs import distillation_runs, noisy, supervised_runs
 from tests.scaling.test_fit_verb import call, write
 
 _NUMBERS = itertools.count()
@@ -39,6 +41,25 @@ register(
             jnp.log(c["A"])
             - c["alpha"] * jnp.log(x["N"] * x["D"])
             + c["tired"] * jnp.log(x["epochs"])
+        ),
+    )
+)
+"""
+FALLING = """
+import jax.numpy as jnp
+from distil_jax.scaling.laws import Coefficient, Law, register
+
+register(
+    Law(
+        name="NAME",
+        inputs=("N", "D"),
+        coefficients=(
+            Coefficient("A", (10.0,), 1e-3, 1e6, log=True),
+            Coefficient("alpha", (0.05,), 0.0, 2.0),
+            Coefficient("beta", (0.05,), 0.0, 2.0),
+        ),
+        log_loss=lambda c, x: (
+            jnp.log(c["A"]) - c["alpha"] * jnp.log(x["N"]) - c["beta"] * jnp.log(x["D"])
         ),
     )
 )
@@ -139,3 +160,70 @@ def test_what_is_compared():
     assert (second.held_out_error, second.coverage) == (0.02, 1.0)
     lone = other.criteria.__class__(1.0, 2.0, "laplace")
     assert compared([exact, other.model_copy(update={"criteria": lone})])[0].aicc is None
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"inputs": ("N",)}, "expected N and D among them"),
+        ({"inputs": ("N", "D", "N")}, "got N more than once"),
+        ({"coefficients": (Coefficient("A", (1.0,), 0.1, 9.0),) * 2}, "got A more than once"),
+        ({"coefficients": (Coefficient("A", (), 0.1, 9.0),)}, "expected some from the lower"),
+        ({"coefficients": (Coefficient("A", (10.0,), 0.1, 9.0),)}, "got starts (10.0,) within 0.1"),
+        ({"coefficients": (Coefficient("A", (1.0,), -1.0, 9.0, log=True),)}, "all above 0"),
+        ({"log_loss": lambda c, x: c["aa"]}, "cannot be evaluated: KeyError: 'aa'; expected a"),
+        ({"log_loss": lambda c, x: c["A"]}, "gave an array of shape (), expected (3,)"),
+    ],
+)
+def test_laws_that_cannot_be_fitted_are_refused(change, told):
+    law = Law(
+        "plain", ("N", "D"), (Coefficient("A", (1.0,), 0.1, 9.0),), lambda c, x: c["A"] * x["N"]
+    )
+    check(law)
+    with pytest.raises(ValueError, match=re.escape(told)):
+        check(replace(law, **change))
+
+
+def test_laws_are_compared_on_the_same_runs(own, tmp_path):
+    """Runs that lack what one law needs are left out for all, and that is told."""
+    name, path = own
+    runs, _ = supervised_runs()
+    table = tmp_path / "runs.csv"
+    rows = zip(runs.columns["N"], runs.columns["D"], runs.loss, strict=True)
+    lines = [f"{n},{d},{loss},{'' if i % 2 else 1 + i % 3}" for i, (n, d, loss) in enumerate(rows)]
+    table.write_text("\n".join(["N,D,loss,epochs", *lines]))
+    asked = ("fit", table, "--laws", path, "--law", name, "--law", "chinchilla", "--starts", 16)
+    found = call(*asked, "--draws", 0, "--no-held-out", "--output", tmp_path / "law.json")
+    assert found["runs"] == 37
+    assert any("36 runs left out" in note for note in found["notes"])
+    assert [each.law for each in read_fitted(tmp_path / "law.json").compared] == [
+        each["law"] for each in found["compared"]
+    ]
+
+
+def test_a_law_without_a_limit_below_plans_and_is_drawn(tmp_path):
+    """A supervised law of one's own need not have E."""
+    own = f"falling {next(_NUMBERS)}"
+    (tmp_path / "mine.py").write_text(FALLING.replace("NAME", own))
+    alone, students = supervised_runs()[0], distillation_runs(count=60)[0]
+    names = "N", "D", "teacher_loss"
+    columns = {name: alone.columns.get(name, np.full(len(alone.loss), np.nan)) for name in names}
+    both = {name: np.concatenate([columns[name], students.columns[name]]) for name in names}
+    write(tmp_path / "runs.csv", Runs.of(both, np.concatenate([alone.loss, students.loss])))
+    law = tmp_path / "law.json"
+    asked = ("fit", tmp_path / "runs.csv", "--law", "distillation", "--supervised", own)
+    call(*asked, "--laws", tmp_path / "mine.py", "--draws", 4, "--no-held-out", "--output", law)
+    plan = ("plan", "--law", law, "--size", 1e9, "--compute", 3e20, "--plots", tmp_path / "plots")
+    assert call(*plan)["plans"][0]["scenario"] == "supervised"
+    call("report", law)
+
+
+def test_results_that_cannot_be_written_are_told_first(tmp_path):
+    table = tmp_path / "runs.csv"
+    write(table, supervised_runs()[0])
+    assert "got a folder, expected the name of a file" in refused(
+        "fit", table, "--output", tmp_path
+    )
+    (tmp_path / "file").write_text("")
+    beneath = tmp_path / "file" / "law.json"
+    assert "law.json cannot be written: File exists" in refused("fit", table, "--output", beneath)

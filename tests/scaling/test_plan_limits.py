@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from distil_jax.scaling.believed import Believed
 from distil_jax.scaling.bill import INFERENCE, PRETRAINING
+from distil_jax.scaling.break_even import break_evens
 from distil_jax.scaling.domain import Domain
 from distil_jax.scaling.fitted import FittedCoefficient, FittedLaw, Searched, read_fitted
 from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.fitting.selection import Criteria
 from distil_jax.scaling.language_models import Shape
+from distil_jax.scaling.laws import law_named
 from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS, TEACHER_LOSS
 from distil_jax.scaling.laws.published import APPLE_DISTILLATION, APPLE_SUPERVISED
 from distil_jax.scaling.planner import Planner
@@ -23,7 +26,8 @@ TRUE = Planner(APPLE_SUPERVISED, APPLE_DISTILLATION)
 def fitted(law: str, values: dict[str, float], columns: dict[str, np.ndarray], **more) -> FittedLaw:
     """A law of those coefficients and runs, with draws of 0.5 % around them."""
     rng = np.random.default_rng(0)
-    draws = np.array(list(values.values())) * np.exp(0.005 * rng.standard_normal((30, len(values))))
+    best = np.array([values[name] for name in law_named(law).names])
+    draws = best * np.exp(0.005 * rng.standard_normal((30, len(values))))
     return FittedLaw(
         law=law,
         loss=FitLoss(),
@@ -35,7 +39,7 @@ def fitted(law: str, values: dict[str, float], columns: dict[str, np.ndarray], *
         search=Searched(starts=1, reached=1, optima=1, objective=0.0, slope=0.0, condition=None),
         criteria=Criteria(aicc=0.0, bic=0.0),
         domain=Domain.of(columns),
-        residuals=[0.003, -0.003],
+        residuals=np.resize([0.003, -0.003], len(columns["N"])).tolist(),
         draws=draws.tolist(),
         **more,
     )
@@ -110,9 +114,19 @@ def test_teachers_outside_of_the_runs_come_last(law, tmp_path):
 def test_a_free_teacher_that_always_pays(law):
     found = call("--law", law, "--size", 5e8, "--compute", 1e20)
     free = found["break_even"][0]
-    assert (free["scenario"], free["better"], free["compute"]) == ("best case", "always", None)
+    assert (free["scenario"], free["pays"]) == ("best case", "always")
     low, high = (3 * TRUE.flops(5e8) * tokens for tokens in (1e10, 1e11))
-    assert (free["lowest"], free["highest"]) == pytest.approx((low, high))
+    assert [free["lowest"], free["highest"]] == pytest.approx([low, high])
+    assert free["ranges"] == [[free["lowest"], free["highest"]]]
+
+
+def test_break_even_says_nothing_of_what_was_not_measured(law):
+    """Of a student larger than any that the law saw, as the plans say nothing."""
+    found = call("--law", law, "--size", 9e9, "--compute", 1e21, "--extrapolate")
+    assert found["break_even"][0]["pays"] != "not measured"
+    believed = Believed.of(read_fitted(law))
+    turns = break_evens(believed, believed.planner, 9e9)
+    assert {each.pays for each in turns} == {"not measured"}
 
 
 def test_a_loss_out_of_reach(law):

@@ -87,7 +87,7 @@ def write_gain(
     side of `size` and of `tokens`; beyond the line of zero none helps."""
     sizes, counts = (np.geomspace(middle / 10, middle * 10, 60) for middle in (size, tokens))
     across, up = np.meshgrid(sizes, counts)
-    lowest = max(planner.limits.teacher_loss, 1.001 * planner.supervised["E"])
+    lowest = max(planner.limits.teacher_loss, 1.001 * planner.entropy)
     lowest = lowest or 0.2 * float(planner.supervised_loss(size, tokens))  # a fit may have no E
     heard = np.geomspace(lowest, 20 * lowest, 300)
     taught = planner.student_loss(across[..., None], up[..., None], heard).min(axis=-1)

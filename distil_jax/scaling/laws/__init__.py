@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from distil_jax.errors import UserError
+from distil_jax.scaling.laws.check import check
 from distil_jax.scaling.laws.distillation import DISTILLATION
 from distil_jax.scaling.laws.law import Coefficient, Law
 from distil_jax.scaling.laws.supervised import CHINCHILLA, GAMMA
@@ -24,9 +25,13 @@ _LAWS = {law.name: law for law in (CHINCHILLA, GAMMA, DISTILLATION)}
 
 
 def register(law: Law) -> Law:
-    """Let `law` be fitted by its name, which must be a new one."""
+    """Let `law` be fitted by its name, which must be a new one.
+
+    Raises ValueError where that is not so, or the law cannot be evaluated at its starts.
+    """
     if law.name in _LAWS:
         raise ValueError(f"there is a law named {law.name!r} already")
+    check(law)
     _LAWS[law.name] = law
     return law
 
@@ -41,7 +46,7 @@ def _register_from(path: Path) -> None:
     before = len(_LAWS)
     try:
         runpy.run_path(str(path))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(
             f"{path}: expected Python that registers laws; running it ended with "
             f"{type(error).__name__}: {error}"
