@@ -49,7 +49,7 @@ def project_few(x: jax.Array, turned: jax.Array) -> jax.Array:
     rows = x.reshape(-1, x.shape[-1])
     count = len(rows)
     if count == 1 and x.dtype == jnp.bfloat16:
-        # The product with a vector would take eight times as long.
+        # The product with a vector would take several times as long.
         rows = jnp.tile(rows, (2, 1))
     product = jnp.einsum("fd,nd->fn", turned, rows, preferred_element_type=jnp.float32)
     # Behind the barrier, or else XLA swaps the factors and turns nothing.

@@ -1,12 +1,13 @@
-"""How a decoder should look at the sound on a CPU, in float32, at base's shapes (random weights).
+"""How a decoder should look at the sound on a CPU, at base's shapes (random weights).
 
     python -m tests.benchmarks.decoding [--rounds 3]
 
 For so many tokens of a batch of clips, each token through the whole decoder and the head:
 - read: `Attention.read`, which needs nothing laid out
 - remember: keys and values of the encoder's output, made first (`Decoder.remember`)
+- bfloat16: `read`, from weights and sound in that
 
-Where they meet is where `generate` goes over from one to the other.
+Where the first two meet is where `generate` goes over from one to the other.
 """
 
 from tests.benchmarks import figures, harness, side_by_side
@@ -37,7 +38,8 @@ def times(clips: int, tokens: int, rounds: int) -> dict[str, float]:
     encoded = np.random.default_rng(0).normal(size=(clips, 1500, 512)).astype(np.float32)
 
     def decode(remember: bool, params: dict, encoded: jax.Array) -> jax.Array:
-        decoder = bind(config, Compute(), params).decoder
+        compute = Compute(dtype="float32" if encoded.dtype == jnp.float32 else "bfloat16")
+        decoder = bind(config, compute, params).decoder
         steps, cache = decoder.start(encoded, tokens)
         if remember:
             steps = decoder.remember(steps, jnp.ones(clips, bool))
@@ -50,11 +52,13 @@ def times(clips: int, tokens: int, rounds: int) -> dict[str, float]:
         return jax.lax.fori_loop(0, tokens, step, (cache, jnp.zeros((clips, config.vocab_size))))[1]
 
     inputs = params, jax.device_put(encoded)
+    halved = jax.tree.map(lambda array: array.astype(jnp.bfloat16), inputs)
     alternatives = {
         "read": (lambda *given: decode(False, *given), inputs),
         "remember": (lambda *given: decode(True, *given), inputs),
+        "bfloat16": (lambda *given: decode(False, *given), halved),
     }
-    read, remembered = (jax.jit(each)(*inputs) for each, _ in alternatives.values())
+    read, remembered, _ = (jax.jit(each)(*given) for each, given in alternatives.values())
     np.testing.assert_allclose(read, remembered, atol=1e-4)
     return {name: 1e3 * s for name, s in side_by_side.seconds(alternatives, rounds).items()}
 
