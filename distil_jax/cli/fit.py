@@ -83,7 +83,8 @@ def fit(
     """Fit a scaling law to runs: its coefficients, how sure they are, how well it predicts."""
 
     def work() -> dict[str, Any]:
-        from distil_jax.pipeline.fit import FitOptions, fit_laws
+        from distil_jax.pipeline.fit import fit_laws
+        from distil_jax.pipeline.fit_options import FitOptions
         from distil_jax.scaling.fitting.loss import FitLoss
         from distil_jax.scaling.laws import CHINCHILLA, register_from
 

@@ -1,51 +1,31 @@
 """The verb `fit`: tables of runs in, a fitted law out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from distil_jax.errors import UserError
+from distil_jax.pipeline.fit_options import FitOptions
+from distil_jax.pipeline.fit_tested import both_tested, tested
 from distil_jax.pipeline.fit_told import described, notes_on
 from distil_jax.progress import progress
 from distil_jax.run import check_writable
 from distil_jax.scaling.charts import fits
 from distil_jax.scaling.compared import compared
 from distil_jax.scaling.fitted import FittedLaw
-from distil_jax.scaling.fitting import held_out
 from distil_jax.scaling.fitting.bootstrap import bootstrap, bootstrap_both
 from distil_jax.scaling.fitting.fit import Fit, fit
-from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.fitting.reading import read_tables
 from distil_jax.scaling.fitting.runs import Runs
-from distil_jax.scaling.fitting.splits import usual_splits
 from distil_jax.scaling.fitting.table import Table
 from distil_jax.scaling.fitting.teachers import is_clustered
 from distil_jax.scaling.language_models import Shape
 from distil_jax.scaling.laws import DISTILLATION, GAMMA, Law, law_named
 from distil_jax.scaling.laws.distillation import SUPERVISED_LOSS, TEACHER_LOSS
 
-_HELD_OUT_DRAWS = 200
-
 Done = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """loss: what is minimised. starts: of the law's grid, drawn at random. draws: of the
-    bootstrap. supervised: the name of the law of runs without a teacher, where that of a student is
-    fitted. held_out: whether runs that were held out are predicted, too. plots: a folder for
-    charts."""
-
-    loss: FitLoss
-    starts: int
-    draws: int
-    held_out: bool
-    supervised: str = GAMMA.name
-    plots: Path | None = None
-    seed: int = 0
 
 
 def fit_laws(
@@ -113,13 +93,13 @@ def _fit_one(law: Law, table: Table, options: FitOptions, done: Done) -> FittedL
     found = _search(law, runs, options, done)
     sampled = bootstrap(found, options.draws, options.seed)
     done()
-    tested = _tested(found, options, alone.words["teacher"])
+    foreseen = tested(found, options, alone.words["teacher"])
     done()
     taught = len(table.rows) - len(alone.rows)
     left_out = [f"{taught} runs with a teacher_loss left out"] if taught else []
     notes = [*table.notes, *left_out, *notes_on(found, alone)]
     shape = Shape.of_runs(alone.numbers)
-    return FittedLaw.of(sampled, held_out=tested, notes=notes, shape=shape)
+    return FittedLaw.of(sampled, held_out=foreseen, notes=notes, shape=shape)
 
 
 def _fit_both(law: Law, table: Table, options: FitOptions, done: Done) -> FittedLaw:
@@ -131,23 +111,23 @@ def _fit_both(law: Law, table: Table, options: FitOptions, done: Done) -> Fitted
             f"one of {', '.join(GAMMA.inputs)}"
         )
     taught = np.isfinite(table.numbers[TEACHER_LOSS])
-    of_teachers = table.where(taught)
+    of_teachers, of_none = table.where(taught), table.where(~taught)
     students = _runs(of_teachers, ("N", "D", TEACHER_LOSS), "with a teacher_loss")
-    alone = _runs(table.where(~taught), alone_law.inputs, "without a teacher")
+    alone = _runs(of_none, alone_law.inputs, "without a teacher")
     supervised = fit(alone_law, alone, options.loss, options.starts, options.seed)
     said = supervised.predict(students.columns)
     found = _search(law, students.with_column(SUPERVISED_LOSS, said), options, done)
     first, second = bootstrap_both(supervised, found, options.draws, options.seed)
     done()
-    told_alone, tested = _both_tested(supervised, found, options, of_teachers.words["teacher"])
+    alone_foreseen, foreseen = both_tested(supervised, found, options, of_teachers.words["teacher"])
     done()
     return FittedLaw.of(
         second,
-        held_out=tested,
+        held_out=foreseen,
         notes=[*table.notes, *notes_on(found, of_teachers)],
         shape=Shape.of_runs(table.numbers),
         supervised=FittedLaw.of(
-            first, held_out=told_alone, notes=notes_on(supervised, table.where(~taught))
+            first, held_out=alone_foreseen, notes=notes_on(supervised, of_none)
         ),
     )
 
@@ -174,32 +154,3 @@ def _runs(table: Table, inputs: Sequence[str], which: str) -> Runs:
         np.where(np.isnan(weights), 1.0, weights),
         np.array(teachers, str) if is_clustered(teachers) else None,
     )
-
-
-def _tested(found: Fit, options: FitOptions, teachers: np.ndarray) -> list[held_out.HeldOut]:
-    if not options.held_out:
-        return []
-    splits = usual_splits(found.runs.columns, found.runs.loss, _together(teachers))
-    return held_out.held_out(found.law, found.runs, splits, *_how(options))
-
-
-def _both_tested(
-    supervised: Fit, found: Fit, options: FitOptions, teachers: np.ndarray
-) -> tuple[list[held_out.HeldOut], list[held_out.HeldOut]]:
-    """What is held out is taken from the runs of both laws: neither sees it."""
-    if not options.held_out:
-        return [], []
-    alone, students = supervised.runs, found.runs
-    columns = {n: np.concatenate([alone.columns[n], students.columns[n]]) for n in ("N", "D")}
-    named = np.concatenate([np.full(len(alone.loss), ""), _together(teachers)])
-    splits = usual_splits(columns, np.concatenate([alone.loss, students.loss]), named)
-    return held_out.held_out_of_both(supervised.law, alone, students, splits, *_how(options))
-
-
-def _together(teachers: np.ndarray) -> np.ndarray:
-    """Of each run, the teacher with whose others it is held out; "" where that is not known."""
-    return teachers.astype(str) if is_clustered(teachers) else np.full(len(teachers), "")
-
-
-def _how(options: FitOptions) -> tuple[FitLoss, int, int]:
-    return options.loss, options.starts, min(options.draws, _HELD_OUT_DRAWS)
