@@ -1,5 +1,6 @@
 """`distil-jax plan --law` within what a law's runs had: the best there, and what it says of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -184,3 +185,12 @@ def test_operations_are_those_of_the_runs_models(law, tmp_path):
     assert said == call("--law", law, *asked, "--context", 512, "--vocabulary", 8192)
     assert said["operations"] == shape.told
     assert said["plans"] != call("--law", law, *asked)["plans"]
+
+
+def test_what_is_not_asked_for_is_as_the_runs_models(law, tmp_path):
+    shape = Shape(512, 65536, aspect=64.0, layer=10.0)
+    read_fitted(law).model_copy(update={"shape": shape}).write(tmp_path / "law.json")
+    asked = ("--law", tmp_path / "law.json", "--size", 5e8, "--compute", 1e20)
+    for option, value in (("context", 1024), ("vocabulary", 8192)):
+        told = call(*asked, f"--{option}", value)["operations"]
+        assert told == replace(shape, **{option: value}).told
