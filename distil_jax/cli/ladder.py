@@ -11,7 +11,8 @@ verbs = typer.Typer()
 
 
 @verbs.command(
-    epilog="Example: distil-jax ladder configs/scaling_ladder.yaml 'text=[books, wiki.txt]'; "
+    # The backslash is for rich, which reads brackets as markup.
+    epilog=r"Example: distil-jax ladder configs/scaling_ladder.yaml 'text=\[books, wiki.txt]'; "
     "then distil-jax fit runs/scaling_ladder --law distillation"
 )
 def ladder(

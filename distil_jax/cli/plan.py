@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from distil_jax.cli.given import given
 from distil_jax.cli.options import AsJson, Debug, Overrides, OwnLaws
 from distil_jax.cli.work import finish, run_stage
 from distil_jax.errors import ConfigError
@@ -12,6 +13,8 @@ from distil_jax.errors import ConfigError
 verbs = typer.Typer()
 
 _BY_LAW = "With --law, in place of CONFIG"
+_OF_CONFIG = {"topology", "table"}
+_OF_BOTH = {"config", "overrides", "law", "as_json", "debug"}
 
 
 @verbs.command(
@@ -19,6 +22,7 @@ _BY_LAW = "With --law, in place of CONFIG"
     "distil-jax plan --law law.json --size 1e9 --compute 1e21 --chips v5e:256"
 )
 def plan(
+    ctx: typer.Context,
     config: Annotated[
         Path | None,
         typer.Argument(metavar="CONFIG", help="A YAML file, or the folder of a run."),
@@ -60,7 +64,7 @@ def plan(
     teachers: Annotated[
         Path | None,
         typer.Option(
-            "--teachers", help="Those you have: .csv of name, N, loss.", rich_help_panel=_BY_LAW
+            "--teachers", help="Those you have: a table of name, N, loss.", rich_help_panel=_BY_LAW
         ),
     ] = None,
     room: Annotated[
@@ -102,7 +106,7 @@ def plan(
         typer.Option(
             "--context",
             min=1,
-            help="Tokens a model reads; by default those of the law's runs, or 4096.",
+            help="Tokens a model reads; as the law's runs did, or 4096.",
             rich_help_panel=_BY_LAW,
         ),
     ] = None,
@@ -111,7 +115,7 @@ def plan(
         typer.Option(
             "--vocabulary",
             min=1,
-            help="Its tokens; by default those of the law's runs, or 32768.",
+            help="Its tokens; as of the law's runs, or 32768.",
             rich_help_panel=_BY_LAW,
         ),
     ] = None,
@@ -136,25 +140,46 @@ def plan(
     def work() -> dict[str, Any]:
         if (law is None) == (config is None) or (law is not None and size is None):
             raise ConfigError("plan: expected CONFIG, or else --law with --size")
-        asked = size, compute, loss, teachers, room, token_bytes, chips, price, next_runs, plots
-        if law is None and any(each is not None for each in asked):
-            raise ConfigError("plan: --size, --compute and the like are asked of a --law")
-        if law is not None and (topology is not None or table):
-            raise ConfigError("plan: --topology and --table are asked of a CONFIG")
-        if law is None:
-            assert config is not None
+        _check_asked(ctx, by_law=law is not None)
+        if config is not None:
             return run_stage("plan", config, overrides or [], topology, table)
         from distil_jax.pipeline.law_plan import plan_by_law
         from distil_jax.pipeline.law_question import Question
-        from distil_jax.scaling.language_models import APPLE, Shape
         from distil_jax.scaling.laws import register_from
 
-        register_from(own_laws or [])
+        assert law is not None
         assert size is not None
-        rest = students, teachers, room, token_bytes, chips, utilization, price, extrapolate
-        given = Shape(context or APPLE.context, vocabulary or APPLE.vocabulary)
-        shape = given if context or vocabulary else None
-        models = "2n" if flops == "2n" else shape
-        return plan_by_law(law, Question(size, compute, loss, *rest, next_runs, models, plots))
+        register_from(own_laws or [])
+        question = Question(
+            size=size,
+            compute=compute,
+            loss=loss,
+            students=students,
+            teachers=teachers,
+            room=room,
+            token_bytes=token_bytes,
+            chips=chips,
+            utilization=utilization,
+            price=price,
+            extrapolate=extrapolate,
+            next_runs=next_runs,
+            flops=flops,
+            context=context,
+            vocabulary=vocabulary,
+            plots=plots,
+        )
+        return plan_by_law(law, question)
 
     finish(work, as_json, debug)
+
+
+def _check_asked(ctx: typer.Context, by_law: bool) -> None:
+    """Raises ConfigError where an option is given that belongs to the other way of planning."""
+    wrong = [
+        option
+        for name, option in given(ctx).items()
+        if name not in _OF_BOTH and (name in _OF_CONFIG) == by_law
+    ]
+    if wrong:
+        there, here = ("CONFIG", "--law") if by_law else ("--law", "CONFIG")
+        raise ConfigError(f"plan: {', '.join(wrong)}: asked of a {there}, got {here}")

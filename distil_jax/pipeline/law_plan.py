@@ -55,9 +55,9 @@ def plan_by_law(law: str, question: Question) -> dict[str, Any]:
 
 def _counted(believed: Believed, question: Question) -> tuple[Flops, str]:
     """A token's operations by size, and in words of which models."""
-    if question.shape == "2n":
+    if question.flops == "2n":
         return twice_size, "2 N of a token's forward pass"
-    shape = question.shape or believed.shape
+    shape = question.shape(believed.shape)
     return shape.forward_flops, shape.told
 
 

@@ -1,6 +1,6 @@
 """Plans by a law from a file: kept to where its runs are, and with intervals by its draws."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,6 +21,8 @@ class Believed:
     drawn, drawn_alone: points [b, p] of the distillation and the supervised law, draw by draw;
     none of published coefficients. noise: of a run's log loss, its standard deviation. shape: of
     the models, by which the planner counts operations. tells_break: whether the runs tell d1.
+    trained: N, D and loss [t, 3] of the runs that taught the others; where the losses do not tell
+    which did, of all runs without a teacher.
     """
 
     planner: Planner
@@ -31,6 +33,7 @@ class Believed:
     noise: float = 0.0
     shape: Shape = APPLE
     tells_break: bool = True
+    trained: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
 
     @classmethod
     def of(cls, fitted: FittedLaw) -> "Believed":
@@ -51,6 +54,7 @@ class Believed:
             noise=float(np.std(fitted.residuals)),
             shape=shape,
             tells_break=fitted.coefficients["d1"].told,
+            trained=_trained(fitted, alone),
         )
 
     @classmethod
@@ -114,3 +118,13 @@ class Believed:
         sides = (1 - confidence) / 2, (1 + confidence) / 2
         low, high = np.exp(np.nanquantile(self.drawn_log_losses(choice), sides))
         return float(low), float(high)
+
+
+def _trained(fitted: FittedLaw, alone: FittedLaw) -> np.ndarray:
+    """Runs of the law of no teacher that were teachers, by their losses: [t, 3]."""
+    if not alone.columns:  # a file of ranges only
+        return np.empty((0, 3))
+    heard, losses = fitted.columns.get(TEACHER_LOSS, np.empty(0)), alone.observed
+    runs = np.column_stack([alone.columns["N"], alone.columns["D"], losses])
+    taught = np.isclose(losses[:, None], heard, rtol=1e-6).any(axis=1)
+    return runs[taught] if taught.any() else runs

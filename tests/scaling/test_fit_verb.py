@@ -167,8 +167,8 @@ def test_what_was_left_out_comes_first_where_nothing_is_left(tmp_path):
     assert result.exit_code == 1
     told = " ".join(result.stderr.split())
     assert (
-        "got no run without a teacher, which this law is fitted to: 1 runs left out: their status "
-        "says that they did not finish (" in told
+        "got no run without a teacher, which this law is fitted to: 1 run left out: the status "
+        "says that it did not finish (" in told
     )
 
 

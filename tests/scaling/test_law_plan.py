@@ -7,6 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from distil_jax.cli import app
+from distil_jax.errors import UserError
+from distil_jax.pipeline.law_teachers import read_teachers
 from distil_jax.report import write_law_report
 from distil_jax.scaling.believed import Believed
 from distil_jax.scaling.fitted import FittedLaw
@@ -91,6 +93,12 @@ def test_operations_are_counted_as_asked():
     assert "context 512" in call(*asked, "--context", 512)["operations"]
 
 
+def test_help_shows_brackets():
+    """Which rich would read as markup."""
+    told = CliRunner().invoke(app, ["ladder", "--help"]).stdout
+    assert "'text=[books, wiki.txt]'" in " ".join(told.split())
+
+
 def test_a_teacher_has_tokens_a_parameter_as_the_law_has_seen():
     """Whose training is not paid for would be as small as may be, and learn for ever."""
     for size in (3e8, 1e9):
@@ -127,17 +135,80 @@ def test_teachers_of_ones_own(tmp_path):
     asked = ("--law", "apple", "--size", 5e8, "--compute", 1e21, "--teachers", path)
     assert [row["teacher"] for row in call(*asked)["teachers"]] == ["middle", "small"]
     path.write_text("name,N\nsmall,546e6\n")
-    assert refused(*asked)[0] == 1
-    assert "expected a .csv with the columns name, N (parameters) and loss" in refused(*asked)[1]
+    code, told = refused(*asked)
+    assert code == 1
+    assert "got no column loss; it has name, N; expected the columns name, N (parameters)" in told
+
+
+@pytest.mark.parametrize(
+    "text,told",
+    [
+        ("name,N,loss\na,1e9,2.2\nb,inf,2.2\n", "line 3: N: got 'inf', expected a number above 0"),
+        ("name,N,loss\na,nan,2.2\n", "line 2: N: got nothing, expected a number above 0"),
+        ("name,N,loss\na,1e9,\n", "line 2: loss: got nothing, expected a number above 0, as 2.5"),
+        ("name,N,loss\na,big,2.2\n", "line 2: N: got 'big', expected a number above 0"),
+        ("name,N,loss\na,1e9,-1\n", "line 2: loss: got '-1', expected a number above 0"),
+        ("name,N,loss\n,1e9,2.2\n", "line 2: got no name, expected what the teacher is called"),
+        ("name,N,loss\n", "got no rows, expected one of each teacher"),
+        ("name;N;loss\na;1e9;2.2\n", "it has name;N;loss; expected the columns name, N"),
+        ("name;N;loss\na;1e9;2.2\n", "columns must be divided by commas"),
+        ("name,N,N,loss\na,1e9,1e9,2.2\n", "got 2 columns N, expected one"),
+        ("", "got an empty file, expected names of columns"),
+        (None, "there is no such file"),
+    ],
+)
+def test_tables_of_teachers_that_are_wrong(tmp_path, text, told):
+    path = tmp_path / "mine.csv"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=r"mine\.csv") as error:
+        read_teachers(path)
+    assert told in str(error.value)
 
 
 @pytest.mark.parametrize(
     "arguments,code,told",
     [
         (("--law", "apple"), 2, "expected CONFIG, or else --law with --size"),
-        (("--law", "apple", "--size", 1e9), 1, "got both of --compute and --loss, or none"),
-        (("--law", "apple", "--size", 1e9, "--table"), 2, "are asked of a CONFIG"),
-        (("config.yaml", "--size", 1e9), 2, "--size, --compute and the like are asked of a --law"),
+        (("--law", "apple", "--size", 1e9), 1, "got neither --compute nor --loss, expected one"),
+        (
+            ("--law", "apple", "--size", 1e9, "--compute", 1e21, "--loss", 2),
+            1,
+            "got both --compute and --loss, expected one",
+        ),
+        (("--law", "apple", "--size", 1e9, "--table"), 2, "--table: asked of a CONFIG, got --law"),
+        (("config.yaml", "--size", 1e9), 2, "--size: asked of a --law, got CONFIG"),
+        (
+            ("config.yaml", *("--students", 1), *("--flops", "paper"), "--extrapolate"),
+            2,
+            "--students, --extrapolate, --flops: asked of a --law, got CONFIG",
+        ),
+        (
+            ("config.yaml", *("--context", 5), *("--vocabulary", 5), *("--laws", "my.py")),
+            2,
+            "--context, --vocabulary, --laws: asked of a --law, got CONFIG",
+        ),
+        (
+            ("--law", "apple", "--size", 1e9, "--compute", 1e21, "--storage", -1),
+            1,
+            "--storage: got -1, expected a number above 0",
+        ),
+        (
+            ("--law", "apple", "--size", 1e9, "--compute", 1e21, "--next-runs", -1),
+            1,
+            "--next-runs: got -1, expected a number above 0",
+        ),
+        (
+            ("--law", "apple", "--size", 1e9, "--compute", 1e21, "--flops", "2n", "--context", 9),
+            1,
+            "got --context and --flops 2n, which counts by size alone: leave out one of them",
+        ),
+        (
+            # Before the law is read, or searched.
+            ("--law", "none.json", "--size", 1e9, "--compute", 1e21, "--chips", "v5e:0"),
+            1,
+            "--chips v5e:0: expected a kind and a number, as v5e:256",
+        ),
         (
             ("--law", "apple", "--size", 1e9, "--compute", 1e21, "--price", 2),
             1,
@@ -146,7 +217,7 @@ def test_teachers_of_ones_own(tmp_path):
         (
             ("--law", "apple", "--size", 1e9, "--compute", 1e21, "--utilization", 40),
             1,
-            "utilization: got 40, expected a share, as 0.4",
+            "--utilization: got 40, expected a share, as 0.4",
         ),
         (
             ("--law", "apple", "--size", 1e10, "--compute", 1e20),
@@ -171,9 +242,9 @@ def test_teachers_of_ones_own(tmp_path):
         (
             ("--law", "apple", "--size", 1e9, "--compute", 1e21, "--utilization", 0),
             1,
-            "utilization: got 0, expected a number above 0",
+            "--utilization: got 0, expected a number above 0",
         ),
-        (("--law", "apple", "--size", 0, "--compute", 1e21), 1, "size: got 0"),
+        (("--law", "apple", "--size", 0, "--compute", 1e21), 1, "--size: got 0"),
         (
             ("--law", "apple", "--size", 1e9, "--loss", 2.2, "--teachers", "mine.csv"),
             1,

@@ -43,3 +43,12 @@ def test_what_costs_less_is_worth_more(drawn):
     assert sum(costs[number] for number, _ in chosen) <= 21
     assert len({number for number, _ in chosen}) == len(chosen)
     assert most_telling(asked, seen, 0.01, costs, budget=0.5) == []
+
+
+def test_a_run_that_tells_next_to_nothing_is_not_named():
+    """However cheap: each must lessen what is left of the spread by 1 %."""
+    rng = np.random.default_rng(1)
+    asked, *others = rng.standard_normal((3, 4000)) * 0.02
+    shares = np.array([0.05, 0.5])  # of which the first lessens it by 0.1 %
+    seen = asked[:, None] * shares + np.transpose(others) * np.sqrt(1 - shares**2)
+    assert [n for n, _ in most_telling(asked, seen, 1e-4, np.array([1e-6, 1.0]), 2)] == [1]

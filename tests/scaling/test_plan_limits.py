@@ -1,5 +1,6 @@
 """`distil-jax plan --law` within what a law's runs had: the best there, and what it says of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +153,40 @@ def test_next_runs_say_what_for(law):
     afters = [run["spread_after"] for run in found["next_runs"]]
     assert befores == [found["next_runs_spread_before"], *afters[:-1]]
     assert afters[0] < befores[0]
+    assert all(a <= 0.99 * b for a, b in zip(afters, befores, strict=True))
+
+
+def test_teachers_of_next_runs_are_runs_of_the_law(law):
+    """What they took is spent; the budget pays for all the rest."""
+    believed = Believed.of(read_fitted(law))
+    trained = [tuple(each) for each in believed.trained]
+    assert len(trained) == 12
+    asked = ("--law", law, "--size", 5e8, "--compute", 1e20, "--next-runs", 3e21)
+    found = call(*asked)
+    taught = [run for run in found["next_runs"] if run["teacher_size"]]
+    assert taught
+    for run in taught:
+        names = "teacher_size", "teacher_tokens", "teacher_loss"
+        assert tuple(run[name] for name in names) in trained
+        a_token = 3 * TRUE.flops(run["size"]) + TRUE.flops(run["teacher_size"])
+        assert run["compute"] == pytest.approx(a_token * run["tokens"])
+    assert sum(run["compute"] for run in found["next_runs"]) <= 3e21
+    assert "Teachers are runs of this law, trained already" in found["next_runs_asked"]
+
+
+def test_runs_that_taught_are_known_by_their_loss(law):
+    """Where a student's teacher_loss is that of a run without a teacher."""
+    fit = read_fitted(law)
+    assert fit.supervised is not None
+    heard = fit.supervised.observed[[3, 5]]
+    corners = {
+        **fit.domain.corners,
+        TEACHER_LOSS: np.log10(np.resize(heard, fit.runs)).tolist(),
+    }
+    domain = fit.domain.model_copy(update={"corners": corners})
+    trained = Believed.of(fit.model_copy(update={"domain": domain})).trained
+    np.testing.assert_allclose(trained[:, 2], heard)
+    np.testing.assert_allclose(trained[:, 0], fit.supervised.columns["N"][[3, 5]])
 
 
 def test_operations_are_those_of_the_runs_models(law, tmp_path):
@@ -163,3 +198,12 @@ def test_operations_are_those_of_the_runs_models(law, tmp_path):
     assert said == call("--law", law, *asked, "--context", 512, "--vocabulary", 8192)
     assert said["operations"] == shape.told
     assert said["plans"] != call("--law", law, *asked)["plans"]
+
+
+def test_what_is_not_asked_for_is_as_the_runs_models(law, tmp_path):
+    shape = Shape(512, 65536, aspect=64.0, layer=10.0)
+    read_fitted(law).model_copy(update={"shape": shape}).write(tmp_path / "law.json")
+    asked = ("--law", tmp_path / "law.json", "--size", 5e8, "--compute", 1e20)
+    for option, value in (("context", 1024), ("vocabulary", 8192)):
+        told = call(*asked, f"--{option}", value)["operations"]
+        assert told == replace(shape, **{option: value}).told

@@ -21,8 +21,8 @@ TEXT = """params,tokens,val_loss,status,tokenizer
 6e8,,2.5,finished,bpe
 """
 UNKNOWN = (
-    "they name a teacher whose loss no table says: add it as a column teacher_loss, or say which "
-    "column has the names of the runs, as in --column run=name"
+    "no table says the loss of the teacher that is named: add it as a column teacher_loss, or say "
+    "which column has the names of the runs, as in --column run=name"
 )
 COLUMNS = {"N": "params", "D": "tokens", "loss": "val_loss"}
 
@@ -40,10 +40,10 @@ def test_runs_that_are_no_use_are_left_out_by_name(path):
     np.testing.assert_array_equal(table.numbers["loss"], [3.1, 2.9])
     assert table.rows.tolist() == [2, 3]  # as an editor counts: the names are line 1
     assert table.notes == [
-        f"1 runs left out: N is no number above 0 ({path} line 5)",
-        f"1 runs left out: D is no number above 0 ({path} line 7)",
-        f"1 runs left out: loss is no number above 0 ({path} line 4)",
-        f"1 runs left out: their status says that they did not finish ({path} line 6)",
+        f"1 run left out: N is no number above 0 ({path} line 5)",
+        f"1 run left out: D is empty or nan ({path} line 7)",
+        f"1 run left out: loss is empty or nan ({path} line 4)",
+        f"1 run left out: the status says that it did not finish ({path} line 6)",
     ]
     assert np.isnan(table.numbers["teacher_loss"]).all()
 
@@ -78,8 +78,8 @@ def test_empty_cells_say_nothing(path):
     assert table.words["status"].tolist() == [None, "finished"]
     np.testing.assert_array_equal(table.numbers["weight"], [np.nan, 2])
     assert table.notes == [
-        f"1 runs left out: teacher_loss is no number above 0 ({path} line 4)",
-        f"1 runs left out: weight is no number above 0 ({path} line 5)",
+        f"1 run left out: teacher_loss is no number above 0 ({path} line 4)",
+        f"1 run left out: weight is no number above 0 ({path} line 5)",
     ]
 
 
@@ -91,8 +91,8 @@ def test_a_student_of_an_unknown_loss_is_no_run_alone(path):
     table = read_tables([path], {})
     assert table.rows.tolist() == [2, 3]
     assert table.notes == [
-        f"1 runs left out: teacher_loss is no number above 0 ({path} line 5)",
-        f"1 runs left out: {UNKNOWN} ({path} line 4)",
+        f"1 run left out: teacher_loss is no number above 0 ({path} line 5)",
+        f"1 run left out: {UNKNOWN} ({path} line 4)",
     ]
 
 
@@ -128,9 +128,9 @@ def test_teachers_among_the_runs_lend_their_losses(path):
         table.numbers["teacher_loss"], [nothing, nothing, 3.1, 2.5, nothing, nothing]
     )
     assert table.notes == [
-        "1 runs left out: 2 runs are named b2, with different losses: say which it is, in a "
+        "1 run left out: 2 runs are named b2, with different losses: say which it is, in a "
         f"column teacher_loss ({path} line 9)",
-        f"1 runs left out: {UNKNOWN} ({path} line 6)",
+        f"1 run left out: {UNKNOWN} ({path} line 6)",
     ]
 
 
@@ -145,9 +145,8 @@ def test_copies_of_a_teacher_lend_its_loss(path):
     table = read_tables([path], {})
     np.testing.assert_array_equal(table.numbers["teacher_loss"], [np.nan, np.nan, 3.1])
     assert table.notes == [
-        f"2 runs left out: their status says that they did not finish ({path} lines 4, 5)",
-        "1 runs left out: the status of their teacher b says that it did not finish "
-        f"({path} line 7)",
+        f"2 runs left out: the status says that it did not finish ({path} lines 4, 5)",
+        f"1 run left out: the status of the teacher b says that it did not finish ({path} line 7)",
     ]
 
 
@@ -180,7 +179,7 @@ def test_an_unknown_status_is_told(path):
     table = read_tables([path], {})
     assert len(table.rows) == 2
     assert table.notes == [
-        "1 runs have a status that the fit does not know, 'golden': they count as finished "
+        "1 run with a status that the fit does not know, 'golden', counted as finished "
         f"({path} line 3)"
     ]
 
@@ -195,7 +194,7 @@ def test_one_bad_cell_costs_one_run(path):
     assert table.notes == [
         # 2,987 may be 2.987
         f"2 runs left out: loss is no number but 'crashed', '2,987' ({path} lines 4, 6)",
-        f"1 runs left out: weight is no number but 'heavy' ({path} line 5)",
+        f"1 run left out: weight is no number but 'heavy' ({path} line 5)",
     ]
 
 

@@ -8,8 +8,8 @@ from distil_jax.scaling.fitting.cells import is_unfinished
 
 FEWEST_CLUSTERS = 5  # teachers, of which a bootstrap draws some
 _UNKNOWN = (
-    "they name a teacher whose loss no table says: add it as a column teacher_loss, or say which "
-    "column has the names of the runs, as in --column run=name"
+    "no table says the loss of the teacher that is named: add it as a column teacher_loss, or say "
+    "which column has the names of the runs, as in --column run=name"
 )
 
 
@@ -46,11 +46,11 @@ def _loan(
     if not there.any():
         return np.nan, _UNKNOWN
     if not (there & ended).any():
-        return np.nan, f"the status of their teacher {name} says that it did not finish"
+        return np.nan, f"the status of the teacher {name} says that it did not finish"
     sound = there & ended & np.isfinite(losses) & (losses > 0)
     found = np.unique(losses[sound])
     if not len(found):
-        return np.nan, f"their teacher {name} has no loss above 0"
+        return np.nan, f"the teacher {name} has no loss above 0"
     if len(found) > 1:
         return np.nan, (
             f"{sound.sum()} runs are named {name}, with different losses: say which it is, in a "

@@ -23,7 +23,7 @@ def useful(table: Table) -> Table:
         nonlocal sound
         bad = bad & sound
         if bad.any():
-            notes.append(f"{bad.sum()} runs left out: {why} ({table.where(bad).places()})")
+            notes.append(f"{_runs(bad)} left out: {why} ({table.where(bad).places()})")
             sound = sound & ~bad
 
     for name in table.judged:
@@ -31,16 +31,24 @@ def useful(table: Table) -> Table:
         drop(said(cells), f"{name} is no number but {_some(cells)}")
     for name in table.judged:
         column = table.numbers[name]
-        nothing = np.isnan(column) & (name not in table.needed)
+        nothing = np.isnan(column)
+        if name in table.needed:
+            drop(nothing, f"{name} is empty or nan")
         drop(~nothing & ~(np.isfinite(column) & (column > 0)), f"{name} is no number above 0")
     statuses = table.words["status"]
     unfinished = np.array([is_unfinished(each) for each in statuses], bool)
-    drop(unfinished, "their status says that they did not finish")
+    drop(unfinished, "the status says that it did not finish")
     for reason in sorted(set(reasons[said(reasons)])):
         drop(reasons == reason, reason)
     kept = table.where(sound)
     _check_tokenizers(kept)
     return replace(kept, notes=[*notes, *_unknown_statuses(kept)])
+
+
+def _runs(chosen: np.ndarray) -> str:
+    """How many of a mask [n] there are."""
+    count = int(chosen.sum())
+    return f"{count} run{'' if count == 1 else 's'}"
 
 
 def _some(words: np.ndarray) -> str:
@@ -55,8 +63,8 @@ def _unknown_statuses(table: Table) -> list[str]:
         return []
     some = table.where(unknown)
     return [
-        f"{unknown.sum()} runs have a status that the fit does not know, "
-        f"{_some(some.words['status'])}: they count as finished ({some.places()})"
+        f"{_runs(unknown)} with a status that the fit does not know, "
+        f"{_some(some.words['status'])}, counted as finished ({some.places()})"
     ]
 
 
