@@ -1,6 +1,7 @@
 """Tables of runs in CSV, TSV or Parquet, anybody's, read as columns that the fit knows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from distil_jax.scaling.fitting.table import MODELS, NEEDED, OPTIONAL, WORDS, Ta
 from distil_jax.scaling.fitting.useful import useful
 
 _COUNTS = ("N", "D")
+_SHOWN = 8
 
 
 def read_tables(
@@ -47,7 +49,22 @@ def read_tables(
             f"of the columns"
         )
     pairs = zip(files, sheets, strict=True)
-    return useful(_joined([_read(file, sheet, columns, needed) for file, sheet in pairs]))
+    table = useful(_joined([_read(file, sheet, columns, needed) for file, sheet in pairs]))
+    unread = _unread(sheets, {columns.get(name, name) for name in known})
+    return replace(table, notes=[*table.notes, *unread])
+
+
+def _unread(sheets: Sequence[Sheet], known: Collection[str]) -> list[str]:
+    """A teacher's name in one of these would go unnoticed."""
+    names = [name for sheet in sheets for name in sheet.names if name not in known]
+    names = list(dict.fromkeys(names))
+    if not names:
+        return []
+    more = ", ..." if len(names) > _SHOWN else ""
+    return [
+        f"columns that were not looked at: {', '.join(names[:_SHOWN])}{more}; --column says what "
+        f"one of them is"
+    ]
 
 
 def _numbers_with(needed: tuple[str, ...]) -> tuple[str, ...]:
