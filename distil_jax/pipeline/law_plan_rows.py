@@ -52,7 +52,8 @@ def row_of(believed: Believed, planner: Planner, question: Question, choice: Cho
 
 
 def break_even_row(found: BreakEven) -> Row:
-    return {"scenario": found.scenario, "pays": found.pays, **asdict(found)}
+    row = {"scenario": found.scenario, "pays": found.pays, **asdict(found)}
+    return {**row, "ranges": [list(each) for each in found.ranges]}
 
 
 def _bill(question: Question, compute: float) -> dict[str, float]:

@@ -68,12 +68,12 @@ class Domain(Settings):
             low, high = self.ranges[name]
             given = point["D"] / point["N"] if name == PER_PARAMETER else point[name]
             parts.append(
-                f"{name} {given:.4g}: the runs have {low:.4g} to {high:.4g}, {times:.3g} times away"
+                f"{name} {given:.4g}: the runs have {low:.4g} to {high:.4g}, {times:.4g} times away"
             )
         away = self.distance(**point)
         if not parts and away > 0:
             parts.append("no run and no mixture of runs is there")
-        if away > 0:
+        if away > 0.005:
             parts.append(f"{away:.2f} powers of ten outside the hull of the runs")
         return "; ".join(parts)
 
