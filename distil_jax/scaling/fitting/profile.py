@@ -11,8 +11,9 @@ import numpy as np
 from scipy.stats import chi2
 
 from distil_jax.scaling.fitting.fit import Fit
-from distil_jax.scaling.fitting.polish import Polisher
 from distil_jax.scaling.fitting.search import search
+from distil_jax.scaling.fitting.valleys import Valleys
+from distil_jax.scaling.fitting.way import Way
 from distil_jax.scaling.laws.law import Coefficient
 
 # To each side, in units of the coefficient's search: logarithms, or shares of the value.
@@ -20,12 +21,14 @@ _SIDE = np.array([0.01, 0.02, 0.04, 0.07, 0.12, 0.2, 0.35, 0.6, 1.0, 1.7, 3.0, 5
 _OFFSETS = np.concatenate([-_SIDE[::-1], [0.0], _SIDE])
 _FROM = 2  # optima that each search begins at
 _STEPS = 60
+_LITTLE = 0.01  # a fall of the likelihood that nobody sees
 _TOLD = 3.0  # an interval whose ends lie further apart than so many times is no knowledge
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Of one coefficient: values [m], ascending, and the likelihood's fall at each, as a chi2.
+    """Of one coefficient: values [m], ascending, and the likelihood's fall at each, as a chi2:
+    beyond the interval it may be less than said.
 
     low, high: the interval of the asked confidence; None where the fall never gets that deep.
     """
@@ -52,34 +55,33 @@ class Profile:
 
 
 def profiles(fit: Fit, confidence: float = 0.9) -> dict[str, Profile]:
-    """Of every coefficient, all searches at once."""
-    held = _held(fit)
-    optima, (count, offsets) = fit.optima[:_FROM], held.shape
-    shape = (count, len(optima), offsets, count)
-    starts = np.broadcast_to(optima[None, :, None], shape).copy()
-    for number in range(count):
-        starts[number, :, :, number] = held[number]
-    fixed = np.broadcast_to(np.eye(count, dtype=bool)[:, None, None], shape)
-    found = search(
-        fit.law,
-        fit.loss,
-        fit.runs.columns,
-        fit.runs.loss,
-        starts.reshape(-1, count),
-        fit.runs.weights,
-        fixed.reshape(-1, count),
-        steps=_STEPS,
-    )
-    losses = found.losses.reshape(shape[:-1]).min(axis=1)
-    # With residuals of unknown scale, the likelihood of Gauss's or Laplace's distribution.
-    times = len(fit.runs) * (1 if fit.is_normal else 2)
+    """Of every coefficient."""
     deep = float(chi2.ppf(confidence, 1))
-    losses = _along_the_valleys(fit, held, losses, float(np.exp(deep / times)))
-    falls = times * np.log(losses / losses.min(axis=1, keepdims=True))
     return {
-        coefficient.name: _profile(coefficient, held[number], falls[number], deep)
-        for number, coefficient in enumerate(fit.law.coefficients)
+        coefficient.name: _profile(coefficient, way, falls(fit, way.losses), deep)
+        for coefficient, way in zip(fit.law.coefficients, ways(fit, deep), strict=True)
     }
+
+
+def ways(fit: Fit, deep: float) -> list[Way]:
+    """Of every coefficient, the points of its profile: the lowest ones where the likelihood falls
+    by less than `deep`, beyond it any that a search came to."""
+    held, times = _held(fit), _times(fit)
+    valleys = Valleys(fit, held, float(np.exp(deep / times)), _LITTLE / times)
+    valleys.from_optimum(fit.point, len(_SIDE))
+    valleys.from_points(*_searched(fit, held))
+    valleys.settle()
+    return valleys.ways
+
+
+def falls(fit: Fit, losses: np.ndarray) -> np.ndarray:
+    """Of the likelihood from the least of losses to each, as a chi2."""
+    return _times(fit) * np.log(losses / losses.min())
+
+
+def _times(fit: Fit) -> int:
+    """By the likelihood of Gauss's or Laplace's distribution of residuals of unknown scale."""
+    return len(fit.runs) * (1 if fit.is_normal else 2)
 
 
 def _held(fit: Fit) -> np.ndarray:
@@ -90,28 +92,26 @@ def _held(fit: Fit) -> np.ndarray:
     return np.clip(fit.point[:, None] + units[:, None] * _OFFSETS, low, high)
 
 
-def _along_the_valleys(fit: Fit, held: np.ndarray, losses: np.ndarray, deep: float) -> np.ndarray:
-    """The losses [p, m], where they are less at the bottom of the valley that leads there.
-
-    From the optimum to both sides, each time from where the step before ended, until the loss has
-    risen to `deep` times the least.
-    """
-    losses, polish = losses.copy(), Polisher(fit.law, fit.loss, fit.runs)
-    optimum = polish(fit.point)
-    middle = len(_SIDE)
-    losses[:, middle] = np.minimum(losses[:, middle], optimum.loss)
-    for number, side in np.ndindex(len(held), 2):
-        point = optimum.point
-        for at in range(middle + 1, len(_OFFSETS)) if side else range(middle - 1, -1, -1):
-            point = np.where(np.arange(len(held)) == number, held[number, at], point)
-            point, loss, _ = polish(point, fixed=number)
-            losses[number, at] = min(losses[number, at], loss)
-            if losses[number, at] >= deep * losses.min():
-                break
-    return losses
+def _searched(fit: Fit, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each value the best of some searches from the optima, all at once: points [p, m, p] and
+    losses [p, m]."""
+    optima, (count, offsets) = fit.optima[:_FROM], held.shape
+    shape = (len(optima), count, offsets, count)
+    starts = np.broadcast_to(optima[:, None, None], shape).copy()
+    for number in range(count):
+        starts[:, number, :, number] = held[number]
+    fixed = np.broadcast_to(np.eye(count, dtype=bool)[:, None], shape)
+    given = fit.law, fit.loss, fit.runs.columns, fit.runs.loss
+    each = starts.reshape(-1, count), fit.runs.weights, fixed.reshape(-1, count)
+    found = search(*given, *each, steps=_STEPS)
+    losses = found.losses.reshape(shape[:-1])
+    best = np.argmin(losses, axis=0)[None]
+    points = np.take_along_axis(found.points.reshape(shape), best[..., None], axis=0)
+    return points[0], np.take_along_axis(losses, best, axis=0)[0]
 
 
-def _profile(coefficient: Coefficient, held: np.ndarray, falls: np.ndarray, deep: float) -> Profile:
+def _profile(coefficient: Coefficient, way: Way, falls: np.ndarray, deep: float) -> Profile:
+    held = way.held
     middle = int(np.argmin(falls))
 
     def crossing(held: np.ndarray, falls: np.ndarray) -> float | None:
