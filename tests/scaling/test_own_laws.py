@@ -131,7 +131,7 @@ def test_laws_beside_each_other(tmp_path):
     columns = {"N": size, "D": tokens}
     table, law = tmp_path / "runs.csv", tmp_path / "law.json"
     write(table, Runs.of(columns, noisy(CHINCHILLA.predict(BESIROGLU, **columns), 0)))
-    how = ("--starts", 64, "--draws", 8, "--output", law)
+    how = ("--starts", 16, "--draws", 8, "--output", law)
     found = call("fit", table, "--law", "gamma", "--law", "chinchilla", "--law", "gamma", *how)
     first, second = found["compared"]
     assert {first["law"], second["law"]} == {"gamma", "chinchilla"}
@@ -212,6 +212,7 @@ def test_a_law_without_a_limit_below_plans_and_is_drawn(tmp_path):
     write(tmp_path / "runs.csv", Runs.of(both, np.concatenate([alone.loss, students.loss])))
     law = tmp_path / "law.json"
     asked = ("fit", tmp_path / "runs.csv", "--law", "distillation", "--supervised", own)
+    asked = (*asked, "--starts", 16)
     call(*asked, "--laws", tmp_path / "mine.py", "--draws", 4, "--no-held-out", "--output", law)
     plan = ("plan", "--law", law, "--size", 1e9, "--compute", 3e20, "--plots", tmp_path / "plots")
     assert call(*plan)["plans"][0]["scenario"] == "supervised"
