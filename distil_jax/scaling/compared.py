@@ -14,9 +14,8 @@ def compared(laws: Sequence[FittedLaw]) -> list[Standing]:
     common = set.intersection(*({each.name for each in law.held_out} for law in laws))
     same = len({law.criteria.likelihood for law in laws}) == 1
     standings = [_standing(law, common, same) for law in laws]
-    if common:
-        return sorted(standings, key=lambda each: each.held_out_error or 0.0)
-    return sorted(standings, key=lambda each: each.aicc or 0.0)
+    by = "held_out_error" if common else "aicc"
+    return sorted(standings, key=lambda each: getattr(each, by) or 0.0)
 
 
 def _standing(law: FittedLaw, common: set[str], same: bool) -> Standing:
