@@ -4,7 +4,7 @@ import typer
 
 
 def given(ctx: typer.Context) -> dict[str, str]:
-    """By parameter's name, what it is called on the command line; without those left at defaults."""
+    """By parameter's name, what it is called on the command line; not those left at defaults."""
     return {
         parameter.name: parameter.opts[0]
         for parameter in ctx.command.params
