@@ -12,7 +12,7 @@ from distil_jax.mesh import MeshConfig
 from distil_jax.models.language_model import LanguageModelConfig, flops, sizes
 from distil_jax.objectives import AnyObjective, CrossEntropy, KLDivergence, ZLoss
 from distil_jax.settings import AnyDtype, Settings
-from distil_jax.training.settings import OptimizerConfig, TrainConfig
+from distil_jax.training.settings import OptimizerConfig, TrainConfig, check_accumulation
 
 
 class ModelsConfig(Settings):
@@ -86,6 +86,8 @@ class TaughtGridConfig(GridConfig):
 class LadderTrainConfig(Settings):
     # Sequences in an update; a sequence is models.context tokens.
     batch_size: int = Field(default=16, ge=1)
+    # Micro-batches an update is made of, for less memory; the result does not depend on it.
+    accumulation: int = Field(default=1, ge=1)
     optimizer: OptimizerConfig = OptimizerConfig(
         learning_rate=1e-2, schedule="cosine", final_share=1e-3, weight_decay=1e-4, warmup_steps=0
     )
@@ -99,12 +101,18 @@ class LadderTrainConfig(Settings):
     loss_chunk: int = Field(default=2048, ge=1)
     save_every: int = Field(default=1000, ge=1)
 
+    @model_validator(mode="after")
+    def _whole_parts(self) -> "LadderTrainConfig":
+        check_accumulation(self.batch_size, self.accumulation)
+        return self
+
     def of(self, steps: int) -> TrainConfig:
         """The settings of a run of so many updates."""
         warmup = round(self.warmup_share * steps)
         return TrainConfig(
             steps=steps,
             batch_size=self.batch_size,
+            accumulation=self.accumulation,
             optimizer=self.optimizer.model_copy(update={"warmup_steps": warmup}),
             freeze=(),
             dtype=self.dtype,
@@ -201,7 +209,7 @@ class LadderConfig(Settings):
     def settings(self) -> dict:
         """What a run depends on beside its own place in the ladder, and the text."""
         unasked = {"name", "run_dir", "text", "alone", "taught"}
-        how = {"save_every", "loss_chunk", "side_by_side"}
+        how = {"accumulation", "save_every", "loss_chunk", "side_by_side"}
         return self.model_dump(mode="json", exclude={**dict.fromkeys(unasked, True), "train": how})
 
     def steps(self, rung: Rung) -> int:

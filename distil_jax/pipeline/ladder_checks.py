@@ -16,12 +16,13 @@ def check_ladder(config: LadderConfig, mesh: Mesh, windows: Callable[[str], Wind
     Raises ConfigError where batches cannot be spread over the devices, and UserError where a part
     of the text is too short: before anything is trained.
     """
-    size = config.train.batch_size
+    size, parts = config.train.batch_size, config.train.accumulation
     shards = prod(mesh.shape[axis] for axis in config.mesh.rules.batch)
-    if size % shards:
+    if size % (shards * parts):
+        of = f", in {parts} parts (train.accumulation)" if parts > 1 else ""
         raise ConfigError(
-            f"train.batch_size is {size}, which does not divide over the {shards} devices that "
-            f"share a batch; take a multiple of {shards}, or fewer devices (mesh.shape)"
+            f"train.batch_size is {size}{of}, which does not divide over the {shards} devices that "
+            f"share a batch; take a multiple of {shards * parts}, or fewer devices (mesh.shape)"
         )
     _windows("teacher", windows)
     if any(rung.teacher for rung in config.rungs):

@@ -61,11 +61,7 @@ class TrainConfig(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":
-        if self.batch_size % self.accumulation:
-            raise ValueError(
-                f"batch_size {self.batch_size} is not a multiple of "
-                f"accumulation {self.accumulation}"
-            )
+        check_accumulation(self.batch_size, self.accumulation)
         if list(self.target_lengths) != sorted(set(self.target_lengths)):
             raise ValueError(f"target_lengths must increase, got {self.target_lengths}")
         if self.validate_every % self.save_every:
@@ -74,3 +70,9 @@ class TrainConfig(Settings):
                 f"{self.save_every}: every validation is kept with a checkpoint"
             )
         return self
+
+
+def check_accumulation(batch_size: int, parts: int) -> None:
+    """Raises ValueError where a batch is no whole number of clips for each micro-batch."""
+    if batch_size % parts:
+        raise ValueError(f"batch_size {batch_size} is not a multiple of accumulation {parts}")

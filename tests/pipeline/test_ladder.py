@@ -243,6 +243,10 @@ def test_rows_of_an_older_schema_stay(text, tmp_path, monkeypatch):
             "got tokens and ratios of tokens, ratios and compute; expected one",
         ),
         ({"models": {"vocabulary": 9}}, "256"),
+        (
+            {"train": {"batch_size": 8, "accumulation": 3}},
+            "batch_size 8 is not a multiple of accumulation 3",
+        ),
         ({"models": {"aspect": 6, "head_width": 4}}, "aspect 6 is no multiple of head_width 4"),
     ],
 )
@@ -280,3 +284,6 @@ def test_the_verb(text, tmp_path):
     told = CliRunner().invoke(app, ["ladder", str(path), "train.batch_size=9"])
     assert told.exit_code == 2
     assert "does not divide over the 8 devices" in told.stderr
+    told = CliRunner().invoke(app, ["ladder", str(path), "train.accumulation=2"])
+    assert told.exit_code == 2
+    assert "8, in 2 parts (train.accumulation), which does not divide" in told.stderr

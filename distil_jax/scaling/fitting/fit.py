@@ -15,8 +15,8 @@ from distil_jax.scaling.laws.law import Law
 _STEPS = 60
 _STEPS_OF_MANY, _MANY = 20, 1000  # of many starts some are good after few steps
 _SOME_RUNS = 200  # tell which way a search goes as well as all do
-_KEPT, _STEPS_OF_KEPT = 24, 20  # searches that go on with all runs
-_FINISHED = 12  # of these, go on by second derivatives; the last stretch is for `polished`
+_KEPT, _STEPS_OF_KEPT = 12, 20  # searches that go on with all runs
+_FINISHED = 6  # of these, go on by second derivatives; the last stretch is for `polished`
 _ALIKE = 1e-4  # searches whose losses differ by less, relatively, go to one place, mostly
 _NEAR = 1e-2  # the lowest loss: by so much above it, relatively
 _SPARE = 3  # runs beyond the coefficients, without which no criterion of a fit is defined
