@@ -16,13 +16,17 @@ def share_freed_memory() -> None:
     _call("mallopt", _M_ARENA_MAX, 1)
 
 
-def keep_freed_memory() -> None:
+def keep_freed_memory(share: bool = True) -> None:
     """From here on keep what is freed for the next allocation, and not give it to the kernel.
 
     By default every large buffer is mapped anew, and each of its pages costs a fault and is
     cleared: a [12000, 384] x [384, 1536] product with GELU takes twice as long.
+
+    share: in one arena. Programs of many small buffers wait for it: those of a ladder take half as
+    long again (tests/benchmarks/ladder_steps.py).
     """
-    share_freed_memory()
+    if share:
+        share_freed_memory()
     _call("mallopt", _M_MMAP_MAX, 0)
     _call("mallopt", _M_TRIM_THRESHOLD, -1)
 

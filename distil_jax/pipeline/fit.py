@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from distil_jax.compile_cache import keep_compiled_programs
 from distil_jax.errors import UserError
 from distil_jax.pipeline.fit_options import FitOptions
 from distil_jax.pipeline.fit_tested import both_tested, tested
@@ -49,6 +50,7 @@ def fit_laws(
     if options.plots is not None:
         check_writable(options.plots / "fit.png")
     table = read_tables(paths, columns, _columns_of(chosen))
+    keep_compiled_programs()
     fitted = [_fitted(law, table, options) for law in chosen]
     standings = compared(fitted) if len(fitted) > 1 else []
     found = next(each for each in fitted if not standings or each.law == standings[0].law)

@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 
 from distil_jax import processes
 from distil_jax.algorithms.language_modelling import LanguageModelling, LearningModel, TeacherModel
+from distil_jax.allocator import keep_freed_memory
 from distil_jax.config_file import FILE_NAME, dump_config
 from distil_jax.data.token_text import TokenText, Windows, prepare
 from distil_jax.errors import UserError
@@ -31,7 +32,7 @@ from distil_jax.models.safetensors_files import read_tensors
 from distil_jax.models.state_dict import from_state_dict, to_state_dict
 from distil_jax.pipeline.ladder_checks import check_ladder
 from distil_jax.pipeline.ladder_rows import row_of, write_rows
-from distil_jax.pipeline.session import compute_dtype
+from distil_jax.pipeline.session import compute_dtype, set_up_jax
 from distil_jax.progress import clock
 from distil_jax.run import atomic_path, fingerprint, read_json, read_jsonl, write_json, write_text
 from distil_jax.training.checkpoint import Checkpoints
@@ -49,6 +50,9 @@ def climb(config: LadderConfig) -> dict[str, Any]:
     """Make every run that is not there yet, and write the table of all: runs.parquet, runs.csv."""
     if processes.count() > 1:
         raise UserError("a ladder is the work of one process; split a large one over several")
+    set_up_jax()
+    if jax.default_backend() == "cpu":
+        keep_freed_memory(share=False)
     ladder = Ladder(config)
     check_ladder(config, ladder.mesh, ladder.windows)
     missing = [left for group in config.groups if (left := ladder.left(group))]

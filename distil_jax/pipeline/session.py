@@ -43,11 +43,7 @@ class Session:
     def __post_init__(self) -> None:
         if platform() == "cpu":
             share_freed_memory()
-        else:
-            # float32 means float32; bfloat16 products are what they are either way.
-            jax.config.update("jax_default_matmul_precision", "highest")
-        if platform() == jax.default_backend():  # and not compiling for devices elsewhere
-            keep_compiled_programs()
+        set_up_jax()
 
     def write_config(self) -> None:
         """Leave the config, defaults and all, in the run folder.
@@ -241,6 +237,15 @@ class Session:
         if self.draft is None or label.speculative is None or exact:
             return []
         return [self.draft.fingerprint, label.speculative.tokens]
+
+
+def set_up_jax() -> None:
+    """What holds for all programs of a run."""
+    if platform() != "cpu":
+        # float32 means float32; bfloat16 products are what they are either way.
+        jax.config.update("jax_default_matmul_precision", "highest")
+    if platform() == jax.default_backend():  # and not compiling for devices elsewhere
+        keep_compiled_programs()
 
 
 def compute_dtype(setting: AnyDtype) -> Dtype:

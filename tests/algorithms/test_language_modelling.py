@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from distil_jax.algorithms.language_modelling import LanguageModelling, LearningModel, TeacherModel
-from distil_jax.mesh import MeshConfig, make_mesh, split_batch
+from distil_jax.mesh import MeshConfig, compiling_for, make_mesh, split_batch
 from distil_jax.models.language_model import (
     LanguageModelConfig,
     bind,
@@ -130,6 +130,16 @@ def test_a_student_learns_beside_others_what_it_learns_alone(together):
 )
 def test_eight_devices_learn_what_one_does(together, strategy, shape):
     seen, params = trained(made(devices=8, strategy=strategy, shape=shape))
+    for ours, theirs in zip(together[0], seen, strict=True):
+        for name in STUDENTS:
+            assert ours[name]["loss"] == pytest.approx(float(theirs[name]["loss"]), rel=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), together[1], params)
+
+
+@pytest.mark.parametrize("devices,shape", [(1, (1, 1, 1)), (8, (2, 2, 2))])
+def test_accelerators_learn_side_by_side_what_a_cpu_does_one_by_one(together, devices, shape):
+    with compiling_for("gpu"):
+        seen, params = trained(made(devices=devices, strategy="fsdp+tensor", shape=shape))
     for ours, theirs in zip(together[0], seen, strict=True):
         for name in STUDENTS:
             assert ours[name]["loss"] == pytest.approx(float(theirs[name]["loss"]), rel=1e-5)

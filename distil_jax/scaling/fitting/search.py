@@ -16,8 +16,9 @@ from distil_jax.scaling.fitting.descent import State, downhill, goes_on
 from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.laws.law import Law
 
-# Searches in one program, and runs times searches: few, so that it works in the cache of a core.
-_AT_ONCE, _RUNS_AT_ONCE = 32, 9000
+# Searches in one program: of few sizes, as each is compiled, and runs times searches no more than
+# lets it work in the cache of a core.
+_SIZES, _RUNS_AT_ONCE = (3, 6, 12, 32), 9000
 _ROUND = 10  # steps after which those that have ended are left out of the programs
 LEVEL = 1e-6  # a slope below it is that of an optimum
 
@@ -76,7 +77,9 @@ def search(
     state, target = _begun(law, np.asarray(starts, float), own[1]), np.log(observed)
 
     cores = os.cpu_count() or 1
-    together = max(1, min(_AT_ONCE, _RUNS_AT_ONCE // runs, -(-searches // cores)))
+    wanted = -(-searches // cores)
+    size = next((each for each in _SIZES if each >= wanted), _SIZES[-1])
+    together = max(1, min(size, _RUNS_AT_ONCE // runs))
 
     def part(until: int, rows: np.ndarray) -> State:
         """Filled up, so that all parts are of one shape and compiled once."""
