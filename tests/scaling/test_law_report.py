@@ -11,13 +11,14 @@ from typer.testing import CliRunner
 from distil_jax.cli import app
 from distil_jax.errors import UserError
 from distil_jax.scaling.charts.fits import extrapolations, write_charts
-from distil_jax.scaling.charts.iso_flops import iso_flops
+from distil_jax.scaling.charts.iso_flops import countings, iso_flops
 from distil_jax.scaling.fitted import FittedLaw, read_fitted
 from distil_jax.scaling.fitting.bootstrap import bootstrap
 from distil_jax.scaling.fitting.fit import fit
 from distil_jax.scaling.fitting.held_out import HeldOut
 from distil_jax.scaling.fitting.loss import FitLoss
 from distil_jax.scaling.fitting.profile import Profile
+from distil_jax.scaling.language_models import APPLE
 from distil_jax.scaling.laws import GAMMA
 from tests.made_up_runs import supervised_runs
 from tests.test_report import assert_self_contained, text_of
@@ -61,10 +62,14 @@ def test_the_page_of_a_law(law):
     assert "Plans" not in text
 
 
-def test_runs_of_equal_compute_are_found():
+@pytest.mark.parametrize("counted", [0, 1])
+def test_runs_of_equal_compute_are_found(counted):
     sizes = np.array([1e6, 2e6, 4e6, 1e6, 2e6, 9e6])
     budgets = np.array([1e18, 1.02e18, 0.99e18, 1e19, 1e19, 5e19])
-    found = iso_flops({"N": sizes, "D": budgets / (6 * sizes)})
+    ways = countings(APPLE)
+    columns = {"N": sizes, "D": budgets / ways[counted].a_token(sizes)}
+    assert not iso_flops(columns, ways[1 - counted])
+    found = iso_flops(columns, ways[counted])
     assert [(f"{budget:.1e}", sorted(group.tolist())) for budget, group in found] == [
         ("1.0e+18", [0, 1, 2])
     ]

@@ -1,20 +1,37 @@
 """The chart of runs of equal compute: which size makes the most of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from distil_jax.scaling.charts.figure import COLOURS, INK, LOSS, draw_line, figure, shade_beyond
 from distil_jax.scaling.fitted import FittedLaw
+from distil_jax.scaling.language_models import APPLE, Shape
 
 _SAME_COMPUTE = 0.1  # decades within which runs make one IsoFLOP profile
 _FEWEST_SIZES = 3  # of such a profile
 
 
-def iso_flops(columns: Mapping[str, np.ndarray]) -> list[tuple[float, np.ndarray]]:
-    """Budgets 6 N D that runs of several sizes share, about, and which runs those are."""
-    compute = np.log10(6 * columns["N"] * columns["D"])
+class Counting(NamedTuple):
+    """How a run's operations are counted: `a_token` of a model of so many parameters."""
+
+    label: str
+    a_token: Callable[[np.ndarray], np.ndarray]
+
+
+def countings(shape: Shape) -> list[Counting]:
+    """By the rule of thumb, and exactly: tables of runs are made by either."""
+    exact = Counting("3 F(N) D", lambda size: 3 * shape.forward_flops(size))
+    return [Counting("6 N D", lambda size: 6 * size), exact]
+
+
+def iso_flops(
+    columns: Mapping[str, np.ndarray], counting: Counting
+) -> list[tuple[float, np.ndarray]]:
+    """Budgets that runs of several sizes share, about, and which runs those are."""
+    compute = np.log10(counting.a_token(columns["N"]) * columns["D"])
     order = np.argsort(compute)
     cuts = np.flatnonzero(np.diff(compute[order]) > _SAME_COMPUTE / 2) + 1
     return [
@@ -28,10 +45,12 @@ def iso_flops(columns: Mapping[str, np.ndarray]) -> list[tuple[float, np.ndarray
 def write_iso_flops(found: FittedLaw, path: Path) -> None:
     """Runs of equal compute against their size, with the law's curve and its lowest point.
 
-    Nothing is written where no budget has runs of several sizes.
+    Operations are counted so that most runs share a budget with others. Nothing is written where
+    no budget has runs of several sizes.
     """
     columns, observed = found.columns, found.observed
-    profiles = iso_flops(columns)
+    each = [(iso_flops(columns, way), way) for way in countings(found.shape or APPLE)]
+    profiles, counting = max(each, key=lambda one: sum(len(group) for _, group in one[0]))
     if not profiles:
         return
     sizes = np.geomspace(columns["N"].min() / 2, columns["N"].max() * 2, 200)
@@ -39,7 +58,7 @@ def write_iso_flops(found: FittedLaw, path: Path) -> None:
         axes = drawn.add_subplot()
         for number, (budget, group) in enumerate(profiles):
             colour = COLOURS[number % len(COLOURS)]
-            tokens = budget / (6 * sizes)
+            tokens = budget / counting.a_token(sizes)
             losses = found.predict({"N": sizes, "D": tokens})
             points = zip(sizes, tokens, strict=True)
             reached = np.array([not found.domain.beyond(N=n, D=d) for n, d in points])
@@ -52,4 +71,6 @@ def write_iso_flops(found: FittedLaw, path: Path) -> None:
         axes.set_ylim(0.97 * seen.min(), 1.03 * seen.max())
         axes.set_xlim(sizes[0], sizes[-1])
         shade_beyond(axes, *found.domain.ranges["N"])
-        axes.legend(frameon=False, labelcolor=INK, title="6 N D, operations", fontsize=7)
+        axes.legend(
+            frameon=False, labelcolor=INK, title=f"{counting.label}, operations", fontsize=7
+        )
