@@ -22,8 +22,8 @@ def keep_freed_memory(share: bool = True) -> None:
     By default every large buffer is mapped anew, and each of its pages costs a fault and is
     cleared: a [12000, 384] x [384, 1536] product with GELU takes twice as long.
 
-    share: in one arena. Programs of many small buffers wait for it: those of a ladder take half as
-    long again (tests/benchmarks/ladder_steps.py).
+    share: in one arena. Programs of many small buffers wait for it: a step of a ladder's smallest
+    models takes a third longer.
     """
     if share:
         share_freed_memory()
