@@ -9,7 +9,7 @@ bfloat16, with the config's whole batch on every chip. Needs libtpu, which only 
 import argparse
 from math import prod
 
-from tests.benchmarks.ladder_steps import largest, read, untrained
+from tests.benchmarks.ladder_groups import largest, read, untrained
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Steps of a ladder's runs, ours against PyTorch's, on whatever device is there.
 
     python -m tests.benchmarks.ladder_steps CONFIG.yaml [KEY=VALUE ...] [--sizes 4 8] [--rounds 3]
-    python -m tests.benchmarks.ladder_steps CONFIG.yaml train.attention=xla --alone
+    python -m tests.benchmarks.ladder_steps CONFIG.yaml train.loss_chunk=512 --alone
 
 Of each size of models, with teachers and without, the largest group of runs is taken. Compared:
 LanguageModelling.step, as `distil-jax ladder` calls it, all students of a group in one program; and
@@ -17,28 +17,14 @@ Two steps are taken before any is timed, and their losses must agree. Compiling 
 
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from tests.benchmarks import figures, harness
 from tests.benchmarks.harness import Contender, Timing
+from tests.benchmarks.ladder_groups import Config, largest, named, read, tokens, untrained
+from tests.benchmarks.torch_language_models import in_turn, peer
 
 OURS, TORCH = "ours", "torch compiled"
 TOLERANCE = 2e-2  # of a loss: bfloat16
-Config = tuple[str, list[str]]  # its file, and what is laid over it
-
-
-def read(given: Config) -> Any:
-    """Without a warm-up, so that the first step shows in the second's loss."""
-    import os
-    from pathlib import Path
-
-    # Before jax starts: the other contender needs memory of the device, too.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    from distil_jax.config_file import read_config_file
-    from distil_jax.ladder_config import LadderConfig
-
-    path, overrides = given
-    return read_config_file(LadderConfig, Path(path), [*overrides, "train.warmup_share=0"])
 
 
 def work(given: Config) -> dict[str, dict[str, float]]:
@@ -55,47 +41,6 @@ def work(given: Config) -> dict[str, dict[str, float]]:
             "steps": steps,
         }
     return found
-
-
-def named(group: Any) -> str:
-    return f"{group[0].layers} layers, {'taught' if group[0].teacher else 'alone'}"
-
-
-def largest(config: Any) -> dict[str, Any]:
-    """Of each size, alone and taught, the group of most runs."""
-    found: dict[str, Any] = {}
-    for group in config.groups:
-        if len(group) > len(found.get(named(group), ())):
-            found[named(group)] = group
-    return found
-
-
-def untrained(config: Any, on: Any = None) -> Any:
-    """A ladder whose teachers are random, of heads that are not all zero. on: another mesh."""
-    import numpy as np
-
-    from distil_jax.algorithms.language_modelling import TeacherModel
-    from distil_jax.models import language_model
-    from distil_jax.pipeline.ladder import Ladder
-
-    class Untrained(Ladder):
-        def _teacher(self, rung: Any) -> TeacherModel:
-            model = self.config.models.of(rung.layers)
-            params = language_model.init(model, 1)
-            head = np.random.default_rng(0).normal(size=params["head"].shape)
-            return TeacherModel(model, {**params, "head": (head / model.width).astype("float32")})
-
-    made = Untrained(config)
-    if on is not None:
-        made.mesh = on
-    return made
-
-
-def tokens(config: Any) -> Any:
-    import numpy as np
-
-    shape = config.train.batch_size, config.models.context + 1
-    return np.random.default_rng(0).integers(0, config.models.vocabulary, shape, dtype=np.int32)
 
 
 def ours(given: Config, name: str, steps: int) -> Callable[[], list[float]]:
@@ -120,107 +65,6 @@ def ours(given: Config, name: str, steps: int) -> Callable[[], list[float]]:
         return [float(metrics[each]["loss"]) for each in algorithm.students]
 
     return in_turn(run, steps)
-
-
-def in_turn(run: Callable[[int], list[float]], steps: int) -> Callable[[], list[float]]:
-    """One step each of the first two times, for the check; then `steps`."""
-    called = 0
-
-    def each() -> list[float]:
-        nonlocal called
-        called += 1
-        return run(1 if called <= 2 else steps)
-
-    return each
-
-
-def peer(given: Config, name: str, steps: int) -> Callable[[], list[float]]:
-    import torch
-    from torch.nn import functional as F
-
-    config = read(given)
-    group = largest(config)[name]
-    algorithm = untrained(config).algorithm(group)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    students = [torch_model(algorithm.model, s.params) for s in algorithm.students.values()]
-    students = [student.to(device).train() for student in students]
-    teachers = {
-        n: torch_model(t.config, t.params).to(device) for n, t in algorithm.teachers.items()
-    }
-    scale = algorithm.base_width / algorithm.model.width
-    optimizers = [torch_optimizer(student, config, scale) for student in students]
-    batch = torch.from_numpy(tokens(config)).long().to(device)
-    inputs, labels = batch[:, :-1], batch[:, 1:]
-
-    def logits_of(model: Any) -> Any:
-        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            return model(input_ids=inputs, use_cache=False).logits
-
-    @torch.compile
-    def alone(model: Any) -> Any:
-        logits = logits_of(model).float()
-        z_loss = torch.logsumexp(logits, -1).square().mean()
-        return F.cross_entropy(logits.flatten(0, 1), labels.flatten()) + 1e-4 * z_loss
-
-    @torch.compile
-    def taught(model: Any, shown: Any) -> Any:
-        logits = logits_of(model).float()
-        log_p, log_q = F.log_softmax(logits, -1), F.log_softmax(shown.float(), -1)
-        z_loss = torch.logsumexp(logits, -1).square().mean()
-        return (log_q.exp() * (log_q - log_p)).sum(-1).mean() + 1e-4 * z_loss
-
-    forward = torch.compile(logits_of)
-
-    def run(count: int) -> list[float]:
-        losses: list[Any] = []
-        for _ in range(count):
-            losses = []
-            with torch.no_grad():
-                shown = {n: forward(teacher) for n, teacher in teachers.items()}
-            for student, each, rung in zip(students, optimizers, group, strict=True):
-                loss = taught(student, shown[rung.teacher]) if rung.teacher else alone(student)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(
-                    student.parameters(), config.train.optimizer.clip_norm
-                )
-                each.step()
-                each.zero_grad(set_to_none=True)
-                losses.append(loss.detach())
-        return [loss.item() for loss in losses]
-
-    return in_turn(run, steps)
-
-
-def torch_model(model: Any, params: dict) -> Any:
-    """The same model in PyTorch."""
-    import jax
-    import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    from distil_jax.models.language_model import NAME_TABLE
-    from distil_jax.models.state_dict import to_state_dict
-
-    made = Qwen3ForCausalLM._from_config(Qwen3Config(**model.to_hf()), attn_implementation="sdpa")
-    tensors = to_state_dict(jax.device_get(params), NAME_TABLE)
-    made.load_state_dict({name: torch.tensor(each) for name, each in tensors.items()})
-    return made
-
-
-def torch_optimizer(student: Any, config: Any, scale: float) -> Any:
-    """scale: of the rates of matrices."""
-    import torch
-
-    settings = config.train.optimizer
-    rates: dict[float, list[Any]] = {1.0: [], scale: []}
-    for name, parameter in student.named_parameters():
-        rates[scale if "proj" in name or "head" in name else 1.0].append(parameter)
-    return torch.optim.AdamW(
-        [{"params": p, "lr": settings.learning_rate * share} for share, p in rates.items()],
-        betas=(settings.b1, settings.b2),
-        eps=settings.epsilon,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
 
 
 def same_losses(timings: dict[str, Timing]) -> None:
@@ -259,7 +103,7 @@ def main() -> None:
         pairs = [] if options.alone else [(OURS, TORCH)]
         figures.report(timings, pairs, machine, facts, options.json)
         hours += timings[OURS].median * each["steps"] / 3600
-    if not options.sizes:
+    if not (options.sizes or options.json):
         print(f"all steps of the ladder: {hours:.3g} hours")
 
 
