@@ -12,21 +12,19 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
 
 def share_freed_memory() -> None:
-    """One arena, so that a buffer freed by one thread serves another. To be called early on."""
+    """One arena, so that a buffer freed by one thread serves another. To be called early on.
+
+    Not for programs of many small buffers, whose threads would wait for each other.
+    """
     _call("mallopt", _M_ARENA_MAX, 1)
 
 
-def keep_freed_memory(share: bool = True) -> None:
+def keep_freed_memory() -> None:
     """From here on keep what is freed for the next allocation, and not give it to the kernel.
 
     By default every large buffer is mapped anew, and each of its pages costs a fault and is
     cleared: a [12000, 384] x [384, 1536] product with GELU takes twice as long.
-
-    share: in one arena. Programs of many small buffers wait for it: a step of a ladder's smallest
-    models takes a third longer.
     """
-    if share:
-        share_freed_memory()
     _call("mallopt", _M_MMAP_MAX, 0)
     _call("mallopt", _M_TRIM_THRESHOLD, -1)
 

@@ -52,7 +52,7 @@ def climb(config: LadderConfig) -> dict[str, Any]:
         raise UserError("a ladder is the work of one process; split a large one over several")
     set_up_jax()
     if jax.default_backend() == "cpu":
-        keep_freed_memory(share=False)
+        keep_freed_memory()
     ladder = Ladder(config)
     check_ladder(config, ladder.mesh, ladder.windows)
     missing = [left for group in config.groups if (left := ladder.left(group))]

@@ -137,7 +137,7 @@ def epoch(folder: Path, contender: str, model: str, count: int, batch: int) -> C
     import jax
 
     from distil_jax.algorithms.sequence_distillation import SequenceDistillation, Student
-    from distil_jax.allocator import keep_freed_memory
+    from distil_jax.allocator import keep_freed_memory, share_freed_memory
     from distil_jax.data.loader import make_loader
     from distil_jax.labelling.signal_store import SignalStore
     from distil_jax.mesh import MeshConfig, make_mesh, split_batch
@@ -148,7 +148,8 @@ def epoch(folder: Path, contender: str, model: str, count: int, batch: int) -> C
     from distil_jax.students.layer_copy import StudentConfig, copy_layers, student_shape
     from distil_jax.training.settings import OptimizerConfig, TrainConfig
 
-    keep_freed_memory()  # as training does
+    share_freed_memory()  # this and the next as training does
+    keep_freed_memory()
     config = shape(model)
     teacher, student = init(config), student_shape(config, StudentConfig(decoder_layers=LAYERS))
     mesh, rules = make_mesh(MeshConfig()), MeshConfig().rules

@@ -50,7 +50,7 @@ def ours(given: Config, name: str, steps: int) -> Callable[[], list[float]]:
     from distil_jax.mesh import split_batch
 
     if jax.default_backend() == "cpu":
-        keep_freed_memory(share=False)  # as the ladder does
+        keep_freed_memory()  # as the ladder does
     config = read(given)
     ladder = untrained(config)
     algorithm = ladder.algorithm(largest(config)[name])

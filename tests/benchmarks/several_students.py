@@ -78,10 +78,11 @@ def stepper(layers: Sequence[int], options: dict) -> Callable[[], dict[str, floa
     """In a worker: what takes a step and returns the loss of each student."""
     import jax
 
-    from distil_jax.allocator import keep_freed_memory
+    from distil_jax.allocator import keep_freed_memory, share_freed_memory
     from distil_jax.mesh import split_batch
 
-    keep_freed_memory()  # as training does
+    share_freed_memory()  # this and the next as training does
+    keep_freed_memory()
     made = algorithm(layers, options)
     batch = random_batch(options["batch"], options["tokens"], made.teacher_config.vocab_size)
     state = made.init()

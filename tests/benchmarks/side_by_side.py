@@ -12,9 +12,10 @@ Rows = Mapping[str, Mapping[str, float]]
 
 def prepare_process(cores: int) -> None:
     """Before jax is imported: use so many cores, and keep freed memory as training does."""
-    from distil_jax.allocator import keep_freed_memory
+    from distil_jax.allocator import keep_freed_memory, share_freed_memory
 
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    share_freed_memory()
     keep_freed_memory()
 
 

@@ -37,7 +37,7 @@ def ours(folder: Path, model: str, dtype: Any) -> Callable[[], float]:
     import numpy as np
 
     from distil_jax.algorithms.sequence_distillation import SequenceDistillation, Student
-    from distil_jax.allocator import keep_freed_memory
+    from distil_jax.allocator import keep_freed_memory, share_freed_memory
     from distil_jax.data.batch import SpeechBatch
     from distil_jax.mesh import MeshConfig, make_mesh, split_batch
     from distil_jax.models.layers import Compute
@@ -47,7 +47,8 @@ def ours(folder: Path, model: str, dtype: Any) -> Callable[[], float]:
     from distil_jax.students.layer_copy import StudentConfig, copy_layers, student_shape
     from distil_jax.training.settings import OptimizerConfig, TrainConfig
 
-    keep_freed_memory()  # as training does
+    share_freed_memory()  # this and the next as training does
+    keep_freed_memory()
     teacher = load_pretrained(materials.locations(model))
     student = student_shape(teacher.config, StudentConfig(decoder_layers=LAYERS[model]))
     mesh, rules = make_mesh(MeshConfig()), MeshConfig().rules
@@ -76,9 +77,10 @@ def peer(folder: Path, dtype: str, kept_memory: bool) -> Callable[[], float]:
     import torch
     from torch.nn import functional as F
 
-    from distil_jax.allocator import keep_freed_memory
+    from distil_jax.allocator import keep_freed_memory, share_freed_memory
 
     if kept_memory:
+        share_freed_memory()
         keep_freed_memory()
     half = dtype == "bfloat16"
     teacher = materials.torch_model(folder / "teacher").eval().requires_grad_(False)

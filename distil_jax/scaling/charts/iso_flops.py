@@ -15,14 +15,14 @@ _FEWEST_SIZES = 3  # of such a profile
 
 
 class Counting(NamedTuple):
-    """How a run's operations are counted: `a_token` of a model of so many parameters."""
+    """How operations are counted: a_token: of training, by the models' parameters [n] -> [n]."""
 
     label: str
     a_token: Callable[[np.ndarray], np.ndarray]
 
 
 def countings(shape: Shape) -> list[Counting]:
-    """By the rule of thumb, and exactly: tables of runs are made by either."""
+    """By the rule of thumb, and by F(N) (language_models.py): tables of runs are made by either."""
     exact = Counting("3 F(N) D", lambda size: 3 * shape.forward_flops(size))
     return [Counting("6 N D", lambda size: 6 * size), exact]
 
@@ -30,7 +30,10 @@ def countings(shape: Shape) -> list[Counting]:
 def iso_flops(
     columns: Mapping[str, np.ndarray], counting: Counting
 ) -> list[tuple[float, np.ndarray]]:
-    """Budgets that runs of several sizes share, about, and which runs those are."""
+    """Budgets, in operations, that runs of several sizes share, about, and those runs' numbers.
+
+    columns: N and D, each [n].
+    """
     compute = np.log10(counting.a_token(columns["N"]) * columns["D"])
     order = np.argsort(compute)
     cuts = np.flatnonzero(np.diff(compute[order]) > _SAME_COMPUTE / 2) + 1
